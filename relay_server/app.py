@@ -197,6 +197,8 @@ async def _serve_until(ending: Ending, settings: ServerSettings, sources: Source
         ending.watch(stack, "hand-offs", away.run())
         ending.watch(stack, "upkeep", _upkeep(context))
         ending.watch(stack, "lag", measure_lag(context.clock, context.metrics, context.throttle))
+        if context.store.replica:
+            ending.watch(stack, "reach", context.reach.run())
         context.listening = True
         _say_ready(context)
         await ending.asked.wait()

@@ -330,6 +330,11 @@ class Metrics:
             "Webhooks that were answered 2xx and stay there: their channel is gone, or full.",
             registry=registry,
         )
+        self.replicas_missed = Gauge(
+            "relay_replicas_missed",
+            "Other servers of the same database that this one cannot reach for those that share.",
+            registry=registry,
+        )
         self.certificate_stale = Gauge(
             "relay_certificate_stale",
             "1 while a renewed certificate cannot be used, and the one before is served.",

@@ -594,6 +594,7 @@ class Replica(msgspec.Struct, frozen=True):
         spooled: Webhooks that wait on its disk until the database takes them.
         stuck: Those there that it did not take.
         spool_oldest_at: When the first that waits was received.
+        announced: Whether it says where the others reach it.
     """
 
     name: str
@@ -604,6 +605,38 @@ class Replica(msgspec.Struct, frozen=True):
     spooled: int
     stuck: int
     spool_oldest_at: int | None
+    announced: bool
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """Another server of the same store, and where it says that others reach it; sealed."""
+
+    name: str
+    address: str
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """That another server is not reached: for how long, what was met, and what to do about it."""
+
+    for_s: float
+    why: str
+    fix: str
+
+
+class Unreached(msgspec.Struct, frozen=True):
+    """A server that cannot reach another one, though both are there.
+
+    Attributes:
+        by: The server that cannot.
+        since: Unix milliseconds, by the database's clock.
+        why: What it met, and what to do about it: a sentence each.
+    """
+
+    by: str
+    other: str
+    since: int
+    why: str
+    fix: str
 
 
 class Standby(msgspec.Struct, frozen=True):
@@ -635,6 +668,7 @@ class DatabaseStatus(msgspec.Struct, frozen=True):
     timeline: int
     standbys: tuple[Standby, ...]
     replicas: tuple[Replica, ...]
+    unreached: tuple[Unreached, ...]
 
 
 class DeliveryState(msgspec.Struct, frozen=True):

@@ -55,6 +55,7 @@ def _worries(result: Json) -> Iterator[str]:
     if reason := result["store"]["reason"]:
         yield alarm(_("Webhooks are refused: {reason}").format(reason=retold(reason)))
     yield from _left_spools(result["store"].get("database"))
+    yield from _missed(result["store"].get("database"))
     yield from _canary(result.get("canary"))
     for channel in result["channels"]:
         yield from _fullness(channel)
@@ -84,6 +85,28 @@ def _left_spools(database: Json | None) -> Iterator[str]:
             gone = _("The server {name} is gone, with {webhooks} in its spool.")
             yield alarm(gone.format(name=replica["name"], webhooks=spool))
             yield _("  start a server with its data dir")
+
+
+def _missed(database: Json | None) -> Iterator[str]:
+    """Which server cannot reach which, for clients that share."""
+    if database is None:
+        return
+    for one in database["unreached"]:
+        said = _("{name} cannot reach {other} since {time}: {reason}")
+        facts = {"name": one["by"], "other": one["other"], "time": when(one["since"], zoned=True)}
+        yield alarm(said.format(reason=retold(one["why"]), **facts))
+        yield f"  {retold(one['fix'])}"
+    there = [one for one in database["replicas"] if one["alive"]]
+    silent = [one["name"] for one in there if not one["announced"]]
+    if silent and len(silent) < len(there):
+        said = _("{names}: no other server knows where to reach it.")
+        yield said.format(names=", ".join(silent))
+        yield _("  set RELAY_SERVER_REPLICA_URL there")
+    if database["unreached"] or 0 < len(silent) < len(there):
+        yield "  " + _(
+            "Clients that share a subscription (--share) and come to two such servers do not share:"
+            " the one they came to last serves its own. All else goes by the database, as ever."
+        )
 
 
 def _canary(canary: Json | None) -> Iterator[str]:

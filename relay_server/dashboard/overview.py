@@ -89,6 +89,10 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
     now, said = who.now(), list[Sentence]()
     if not found.store.taking:
         said.append(Sentence("bad", _("Webhooks are refused: the store takes none.")))
+    for missed in found.store.database.unreached if found.store.database else ():
+        text = _("The server {name} cannot reach {other}: clients that share may be refused.")
+        text = text.format(name=missed.by, other=missed.other)
+        said.append(Sentence("care", text, "/setup#server", _("See why")))
     for one in found.subscriptions:
         said += _of_subscription(one, now)
     if dead := sum(line.dead for line in lines):

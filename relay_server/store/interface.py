@@ -32,6 +32,8 @@ from relay_server.values import (
     Edited,
     Event,
     EventSummary,
+    Missed,
+    Neighbour,
     NewEdited,
     NewEvent,
     Outline,
@@ -255,8 +257,14 @@ class Readers(Protocol):
     def read_elsewhere(self, subscription: SubscriptionNumber) -> bool:
         """Whether another replica reads a subscription, as far as is known, without waiting."""
 
-    async def reader_address(self, channel: str, name: str) -> str:
-        """Say where the server is that reads a subscription; empty for this one, and for none."""
+    async def reading_server(self, channel: str, name: str) -> Neighbour | None:
+        """Say which server reads a subscription; None for this one, and for none."""
+
+    async def neighbours(self) -> Sequence[Neighbour]:
+        """Say which other servers are there that announced where they are."""
+
+    async def note_unreached(self, found: Mapping[str, Missed]) -> None:
+        """Note which of these this one cannot reach, by name, for `database_status`."""
 
     def is_heard(self) -> bool:
         """Whether other replicas surely know that this one is there, and leave it what it reads."""
@@ -421,10 +429,12 @@ class Store(
     Attributes:
         feed: Tells what changed, after each commit.
         space: Whether webhooks are taken, and why not.
+        replica: The name of this server among those that share the store; empty for a file.
     """
 
     feed: Feed
     space: Space
+    replica: str
 
     async def close(self) -> None:
         """Write what was recorded and let go of everything."""

@@ -31,6 +31,7 @@ from relay_server.uses import Uses
 from relay_server.values import Channel
 from relay_server.web.causes import Revoked
 from relay_server.web.limits import Failures, Limit, Rates
+from relay_server.web.reach import Reach
 
 if TYPE_CHECKING:
     from relay_server.search.follower import Search
@@ -74,6 +75,7 @@ class Context:
     drifts: Drifts = field(init=False)
     links: Links = field(default_factory=Links)  # that log in to the dashboard
     feeds: Feeds = field(init=False)
+    reach: Reach = field(init=False)
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.store, self.clock)
@@ -83,6 +85,8 @@ class Context:
         self.revoked = Revoked(self.store, self.clock)
         self.uses = Uses(self.store, self.clock)
         self.feeds = Feeds(self, self.metrics.feeds.set)
+        missed = self.metrics.replicas_missed.set
+        self.reach = Reach(self.store, self.clock, self.sealer.open, missed)
         self.versions = Versions(self.store)
         self.store.feed.listen(ChannelGone, lambda change: self.rates.forget(change.channel.number))
 

@@ -52,9 +52,18 @@ from relay_server.delivery.retry import Next
 from relay_server.errors import Forbidden, InvalidValue, StoreUnavailable
 from relay_server.filters.language import check_standing
 from relay_server.operations.forwards import DEFAULT_FORWARD
+from relay_server.store.interface import Store
 from relay_server.values import Scope, Token
 from relay_server.web.access import bearer, error_response
-from relay_server.web.bridge import HEADER, bridge, opened, owner_of
+from relay_server.web.bridge import (
+    ANYBODY,
+    HEADER,
+    MISDIRECTED,
+    REACHED,
+    bridge,
+    opened,
+    owner_of,
+)
 from relay_server.web.context import CONTEXT, Context
 
 log = structlog.get_logger()
@@ -82,6 +91,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     if "Origin" in request.headers:  # a browser, and no browser has business here
         return error_response(403, "forbidden", "browsers cannot connect here")
+    if (answer := _of_server(request, context.store)) is not None:
+        return answer
     token = bearer(request, Scope.SUBSCRIBE)
     offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
     if SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
@@ -101,6 +112,17 @@ async def connect(request: web.Request) -> web.StreamResponse:
         own = None if HEADER in request.headers else request.headers["Authorization"]
         await Connection(context, transport, request.writer, socket, token, own).run()
     return socket
+
+
+def _of_server(request: web.Request, store: Store) -> web.Response | None:
+    """The answer to a server that means another one, or asks whether it reaches this one."""
+    meant = request.headers.get(HEADER, ANYBODY)
+    if meant not in (ANYBODY, store.replica):
+        return web.Response(status=MISDIRECTED)
+    if HEADER not in request.headers or "Authorization" in request.headers:
+        return None
+    asks_well = "Sec-WebSocket-Key" in request.headers  # and nothing between took that away
+    return web.Response(status=REACHED if asks_well else 426)
 
 
 class Connection:
@@ -297,17 +319,17 @@ class Connection:
         """
         if self._authorization is None:
             return False
-        address = await owner_of(self._context.store, asked, self._context.sealer.open)
-        if address is None:
+        owner = await owner_of(self._context.store, asked, self._context.sealer.open)
+        if owner is None:
             return False
         names = {(wanted.channel, name) for wanted, name in asked}
-        async with opened(address, self._authorization, hello) as other:
+        async with opened(owner, self._authorization, hello) as other:
             if other is None:
                 if self._context.hub.taken.among(names):
                     raise StoreUnavailable(UNREACHABLE)
                 return False
             self._context.hub.taken.reached(names)
-            log.info("client bridged", token=self.token, host=self.host, to=address)
+            log.info("client bridged", token=self.token, host=self.host, to=owner.name)
             clock, session = self._context.clock, self._session
             end = await bridge(self._socket, other, lambda: session.heard(clock.monotonic()))
         self._perform(self._session.close(end.code, end.reason))

@@ -31,7 +31,16 @@ from relay_server.store.interface import Store
 from relay_server.store.postgres import neighbours
 from relay_server.store.postgres.link import Link, read_place
 from relay_server.store.postgres.store import open_postgres
-from relay_server.values import Appended, Progress, Scope, Selection, Token
+from relay_server.values import (
+    Appended,
+    Missed,
+    Neighbour,
+    Progress,
+    Scope,
+    Selection,
+    Token,
+    Unreached,
+)
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
@@ -262,7 +271,9 @@ async def test_those_that_share_are_handed_on_where_a_server_can_be_reached(
             assert claim is not None
             await until(lambda: len(heard) == 2)
             assert heard[1] == Claimed(subscription.number, claim.epoch, bool(address))
-            assert await other.reader_address(channel.name, subscription.name) == address
+            owner = Neighbour(store.replica, address)
+            assert await other.reading_server(channel.name, subscription.name) == owner
+            assert await other.neighbours() == ([owner] if address else [])
         finally:
             await store.close()
 
@@ -277,3 +288,29 @@ async def test_who_is_not_heard_for_long_knows_it(
         assert store.is_heard()
         monkeypatch.setattr(neighbours, "ALIVE_S", neighbours.MARGIN_S)
         assert not store.is_heard()
+
+
+async def test_who_cannot_reach_whom_is_known_to_both_until_one_is_gone(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that says nothing since, nothing is said either: it is gone, or about to be."""
+    first, second = replicas.first, replicas.second
+
+    async def unreached(store: Store) -> tuple[Unreached, ...]:
+        status = await store.database_status()
+        assert status is not None
+        return status.unreached
+
+    missed = {second.replica: Missed(3_600.0, "nothing answers", "look"), "gone": Missed(1, "", "")}
+    await first.note_unreached(missed)
+    [found] = await unreached(second)
+    assert [found] == list(await unreached(first))
+    assert (found.by, found.other) == (first.replica, second.replica)
+    assert (found.why, found.fix) == ("nothing answers", "look")
+
+    await first.note_unreached({second.replica: Missed(1.0, "another answers", "look again")})
+    assert [replace(found, why="another answers", fix="look again")] == [*await unreached(second)]
+    await first.note_unreached({})
+    assert await unreached(second) == ()
+    await first.note_unreached({second.replica: Missed(-3_600.0, "it ends", "")})
+    assert await unreached(second) == (), "it was not seen since"

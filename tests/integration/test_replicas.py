@@ -13,13 +13,18 @@ import pytest
 from tests.support.chatwoot import message
 from tests.support.needs import lacks
 from tests.support.postgres import Cluster, programs
-from tests.support.processes import ending, free_port
+from tests.support.processes import Json, ending, free_port
+from tests.support.proxy import Proxy
 from tests.support.relay import Relay, make_reader, running
 from tests.support.senders import post_all, request
 from tests.support.target import Target, open_target
 from tests.support.waiting import until, until_true
 
 KEY = "c2VhbHMgd2hhdCBib3RoIG9wZW4sIDMyIGJ5dGVzISE="
+NOWHERE = "http://127.0.0.1:1"
+# Looks and signs of life that a test need not wait for.
+SOON = [("relay_server.web.reach", name, 0.1) for name in ("LOOK_S", "LASTING_S")]
+SOON += [("relay_server.store.postgres.neighbours", "BEAT_S", 0.1)]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +250,7 @@ async def test_those_that_share_come_at_once_to_both(
         assert len({*target.event_ids, *other.event_ids}) == 40
 
 
-@pytest.mark.parametrize("replicas", ["http://127.0.0.1:1"], indirect=True, ids=["nowhere"])
+@pytest.mark.parametrize("replicas", [NOWHERE], indirect=True, ids=["nowhere"])
 async def test_servers_that_cannot_reach_each_other_do_not_fight_over_who_shares(
     replicas: tuple[Relay, Relay], cluster: Cluster, target: Target, request: pytest.FixtureRequest
 ) -> None:
@@ -273,3 +278,51 @@ async def test_servers_that_cannot_reach_each_other_do_not_fight_over_who_shares
         assert (await first.send(message(first.send_token, 1, 10))).status == 200
         await target.received(1)
         assert ana.alive, ana.errors
+
+
+async def test_both_tell_who_reaches_whom_not_until_it_is_mended(
+    cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A port that is closed, one that leads elsewhere, as a balancer's may, then the right one."""
+    url, ports, proxy = cluster.create(request.node.name), (free_port(), free_port()), Proxy()
+    addresses = (f"http://127.0.0.1:{ports[0]}", proxy.url)
+    first, second = (
+        Relay(tmp_path / name, store_url=url, secret_key=KEY, port=str(port), replica_url=address)
+        for name, port, address in zip("ab", ports, addresses, strict=True)
+    )
+    for relay in (first, second):
+        relay.folder.mkdir()
+        relay.constants = [*SOON]
+
+    async def database(relay: Relay) -> Json:
+        return dict((await relay.control("GET", "status"))["store"]["database"])
+
+    async def missed(why: str) -> Json:
+        """What the second says of what the first cannot reach."""
+        return next((m for m in (await database(second))["unreached"] if m["why"] == why), {})
+
+    async with running(first):
+        [own] = (await database(first))["replicas"]
+        with ending(second.processes):
+            await second.start()
+            closed = f"{proxy.url} cannot be reached: Connection refused"
+            one = await until_true(lambda: missed(closed))
+            assert one["by"] == own["name"]
+            assert (await database(first))["unreached"] == [one]
+            status, said, _ = first.command("status")
+            assert (status, " cannot reach " in said) == (0, True)
+            assert "relay_replicas_missed 1.0" in await first.metrics()
+
+            proxy.server_ports.append(first.port)
+            await proxy.start()
+            again = await until_true(lambda: missed(f"another server answers at {proxy.url}"))
+            assert again["since"] == one["since"]
+
+            proxy.server_ports[0] = second.port
+
+            async def are_all_reached() -> bool:
+                return not (await database(second))["unreached"]
+
+            await until_true(are_all_reached)
+            assert "relay_replicas_missed 0.0" in await first.metrics()
+            await proxy.stop()

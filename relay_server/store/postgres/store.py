@@ -11,11 +11,12 @@ import asyncio
 import functools
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from relay_protocol.errors import RelayError
@@ -61,12 +62,15 @@ from relay_server.values import (
     ChannelNumber,
     Claim,
     DatabaseStatus,
+    Missed,
+    Neighbour,
     NewEvent,
     Progress,
     Replica,
     Standby,
     SubscriptionNumber,
     Token,
+    Unreached,
 )
 
 log = structlog.get_logger()
@@ -114,7 +118,7 @@ class PostgresStore(SqlStore):
         super().__init__()
         self._max_bytes, self._size, self._limit = max_bytes, 0, ""
         self._bodies = bodies
-        self._replica = replica
+        self.replica = replica
         self._watch = watch
         connect = primary.connect
         primary.on_promoted = self._promoted
@@ -226,12 +230,22 @@ class PostgresStore(SqlStore):
         return digest_of(request, bodies.long_digest(body))
 
     def _waits_to_reseal(self, database: AnyDatabase) -> bool:
-        return sealed_otherwise(database, self._replica)
+        return sealed_otherwise(database, self.replica)
 
     @asks
-    def reader_address(self, database: Database, channel: str, name: str) -> str:
-        found = database.value("reader_address", channel=channel, name=name, alive_s=ALIVE_S)
-        return str(found or "")
+    def reading_server(self, database: Database, channel: str, name: str) -> Neighbour | None:
+        found = database.one("reading_server", channel=channel, name=name, alive_s=ALIVE_S)
+        return None if found is None else Neighbour(*found)
+
+    @asks
+    def neighbours(self, database: Database) -> Sequence[Neighbour]:
+        return [Neighbour(*row) for row in database.all("neighbours", alive_s=ALIVE_S)]
+
+    @writes
+    def note_unreached(self, database: Database, found: Mapping[str, Missed]) -> None:
+        database.run("are_reached", others=list(found))
+        for other, missed in found.items():
+            database.run("is_unreached", other=other, **msgspec.structs.asdict(missed))
 
     @reports
     def database_status(self, database: Database) -> DatabaseStatus:
@@ -240,13 +254,14 @@ class PostgresStore(SqlStore):
             database.link.timeline,
             tuple(Standby(*row) for row in database.all("standbys")),
             tuple(Replica(*row) for row in database.all("replicas", alive_s=ALIVE_S)),
+            tuple(Unreached(*row) for row in database.all("unreached", alive_s=ALIVE_S)),
         )
 
     @writes
     def _forget_replica(self, database: Database) -> None:
         """What this one read, others may have at once."""
         spooled = bool(self.space.spooled or self.space.stuck)
-        database.run("forget_replica", replica=self._replica, spooled=spooled, alive_s=ALIVE_S)
+        database.run("forget_replica", replica=self.replica, spooled=spooled, alive_s=ALIVE_S)
 
     def _write_pending(self, database: Database) -> Callable[[bool], None]:
         """In the thread that writes; what could not be written is tried again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import astuple, replace
 
@@ -36,6 +36,8 @@ from relay_server.values import (
     Claim,
     DeadDelivery,
     DeadReason,
+    Missed,
+    Neighbour,
     Preview,
     Progress,
     ReaderNumber,
@@ -52,6 +54,8 @@ PREVIEW_S = 0.05  # that a dry run of a replay looks for what it selects; the re
 
 class SqlReaders(Part):
     """`Readers`, but for what is recorded many times a second."""
+
+    replica = ""
 
     @writes
     def claim(
@@ -83,8 +87,14 @@ class SqlReaders(Part):
     def is_heard(self) -> bool:
         return True
 
-    async def reader_address(self, channel: str, name: str) -> str:
-        return ""
+    async def reading_server(self, channel: str, name: str) -> Neighbour | None:
+        return None
+
+    async def neighbours(self) -> Sequence[Neighbour]:
+        return ()
+
+    async def note_unreached(self, found: Mapping[str, Missed]) -> None:
+        assert not found
 
     @writes
     def skip(self, database: Database, subscription: SubscriptionNumber, up_to: int) -> int:

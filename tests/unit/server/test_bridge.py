@@ -19,6 +19,7 @@ from relay_protocol.limits import SUBPROTOCOL
 from relay_protocol.messages import Hello, Wanted
 from relay_server.sealing import Sealer
 from relay_server.store.interface import Store
+from relay_server.values import Neighbour
 from relay_server.web import bridge
 from relay_server.web.bridge import announced, opened, owner_of
 
@@ -29,11 +30,12 @@ WANTED = Wanted("chatwoot", share=True)
 async def found(written: str, sealer: Sealer) -> str | None:
     """To whom a bridge leads, by what the database has of the one that reads."""
 
-    async def reader_address(_channel: str, _name: str) -> str:
-        return written
+    async def reading_server(_channel: str, _name: str) -> Neighbour:
+        return Neighbour("b/2", written)
 
-    store = cast(Store, SimpleNamespace(reader_address=reader_address))
-    return await owner_of(store, [(WANTED, "ana")], sealer.open)
+    store = cast(Store, SimpleNamespace(reading_server=reading_server))
+    owner = await owner_of(store, [(WANTED, "ana")], sealer.open)
+    return None if owner is None else owner.address
 
 
 async def test_it_leads_where_a_server_of_the_store_announced_that_it_is(tmp_path: Path) -> None:
@@ -60,6 +62,63 @@ def page(path: str, handler: Callable[[web.Request], Awaitable[web.StreamRespons
     return TestServer(app)
 
 
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (204, ""),
+        (401, ""),
+        (421, "another server answers at "),
+        (404, " answers with the status 404, as no server of this store does"),
+    ],
+)
+async def test_another_server_is_reached_if_it_says_that_it_is_the_one(
+    status: int, why: str
+) -> None:
+    """401 is what one says that knows nothing of being asked."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers[bridge.HEADER] == "b/2"
+        assert "Authorization" not in request.headers
+        return web.Response(status=status)
+
+    async with page("/connect", answer) as other:
+        said = await missed(str(other.make_url("")))
+        assert why in said
+        assert ("set RELAY_SERVER_REPLICA_URL" in said) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://127.0.0.1:1", "cannot be reached: Connection refused"),
+        ("http://no-such-host.invalid:1", "no-such-host.invalid:1 cannot be reached: "),
+    ],
+)
+async def test_why_another_server_is_not_reached_is_told(address: str, why: str) -> None:
+    assert why in await missed(address)
+
+
+async def test_one_that_takes_connections_and_says_nothing_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "CONNECT_S", 0.1)
+
+    async def frozen(_request: web.Request) -> web.Response:
+        return await asyncio.Future[web.Response]()
+
+    async with page("/connect", frozen) as other:
+        assert "does not answer within 0.1 s" in await missed(str(other.make_url("")))
+
+
+async def missed(address: str) -> str:
+    """Why a server is not reached; empty if it is."""
+    try:
+        await bridge.ask(Neighbour("b/2", address))
+    except bridge.NoBridge as exc:
+        return f"{exc}; {exc.fix}"
+    return ""
+
+
 async def silent(request: web.Request) -> web.StreamResponse:
     """Takes what a client says, and says nothing."""
     socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), autoping=False)
@@ -79,7 +138,7 @@ async def test_it_ends_when_the_other_server_says_nothing_any_more(
         socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
         hello = encode(Hello("1", "host", (WANTED,), 1))
-        async with opened(str(other.make_url("")), "Bearer x", hello) as link:
+        async with opened(Neighbour("b/2", str(other.make_url(""))), "Bearer x", hello) as link:
             assert link is not None
             end = await bridge.bridge(socket, link, lambda: None)
         await socket.close(code=end.code)

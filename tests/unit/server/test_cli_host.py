@@ -80,6 +80,7 @@ def test_status_says_how_the_canary_went(shown: Shown, failure: str, said: str) 
 
 def test_status_shows_servers_that_share_a_store(shown: Shown) -> None:
     replica = {"version": "1.0", "since": 0, "spool_oldest_at": None, "stuck": 0}
+    replica["announced"] = False
     database = {
         "primary": "db1:5432",
         "timeline": 3,
@@ -92,6 +93,7 @@ def test_status_shows_servers_that_share_a_store(shown: Shown) -> None:
             replica | {"name": "b/2", "alive": False, "seen_ms": 7_200_000, "spooled": 41},
             replica | {"name": "c/3", "alive": False, "seen_ms": 7_200_000, "spooled": 0},
         ],
+        "unreached": [],
     }
     store = {"taking": True, "reason": "", "database": database}
     text = " ".join(shown(status.show_status, STATUS | {"store": store}).split())
@@ -100,6 +102,29 @@ def test_status_shows_servers_that_share_a_store(shown: Shown) -> None:
     assert "a/1 1.0 2 s ago 3 0" in text
     assert "The primary is db1:5432, of timeline 3." in text
     assert "two streaming yes 2" in text
+    assert "--share" not in text, "a server alone has nobody to reach"
+
+
+@pytest.mark.parametrize("why", ["another server answers at http://lb", "", None])
+def test_status_says_which_server_cannot_reach_which(shown: Shown, why: str | None) -> None:
+    replica = {"version": "1.0", "alive": True, "seen_ms": 0, "spooled": 0, "stuck": 0}
+    missed = {"by": "a/1", "other": "b/2", "since": 1_783_000_810_123, "why": why, "fix": "mend it"}
+    database = {
+        "primary": "db1:5432",
+        "timeline": 3,
+        "standbys": [],
+        "replicas": [
+            replica | {"name": "a/1", "announced": True},
+            replica | {"name": "b/2", "announced": why is not None},
+        ],
+        "unreached": [missed] if why else [],
+    }
+    store = {"taking": True, "reason": "", "database": database}
+    text = " ".join(shown(status.show_status, STATUS | {"store": store}).split())
+    assert ("a/1 cannot reach b/2 since " in text) is bool(why)
+    assert (f": {why} mend it" in text) is bool(why)
+    assert ("b/2: no other server knows where to reach it." in text) is (why is None)
+    assert ("the one they came to last serves its own" in text) is (why != "")
 
 
 def test_what_to_do_next_after_init(shown: Shown) -> None:

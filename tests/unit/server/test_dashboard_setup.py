@@ -7,7 +7,7 @@ import re
 import pytest
 
 from relay_server.store.sql.reports import SqlReports
-from relay_server.values import DatabaseStatus, Replica, Scope, Standby
+from relay_server.values import DatabaseStatus, Replica, Scope, Standby, Unreached
 from tests.unit.server.support import Served
 from tests.unit.server.test_below_a_path import FORM, get, served
 
@@ -17,9 +17,10 @@ SHARED = DatabaseStatus(
     3,
     (Standby("<two>", "streaming", "sync", 2_048, 7), Standby("", "", "", None, None)),
     (
-        Replica("a/1", "1.0", 0, 2_000, True, 0, 0, None),
-        Replica("b/2", "", 0, 7_200_000, False, 41, 1, 17),
+        Replica("a/1", "1.0", 0, 2_000, True, 0, 0, None, announced=True),
+        Replica("b/2", "", 0, 7_200_000, False, 41, 1, 17, announced=True),
     ),
+    (Unreached("a/1", "<c>", 1_782_907_200_000, "another server answers", "lead to it <alone>"),),
 )
 
 
@@ -57,6 +58,11 @@ async def test_servers_that_share_a_store_are_listed(
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "a/1 1.0 2 s ago 0 0 b/2 gone 2 h ago 41 1" in text
     assert "The primary is db1:5432, of timeline 3." in text
+    assert "a/1 cannot reach &lt;c&gt; since" in text
+    assert ": another server answers lead to it &lt;alone&gt;" in text
+    assert "Clients that share a subscription (--share)" in text
+    overview = (await get(served, "/dev/relay/", f"Cookie: {sent}")).body.decode()
+    assert "The server a/1 cannot reach &lt;c&gt;" in overview
     assert "Standby &lt;two&gt; : streaming · commits wait for it · 2" in text
 
 

@@ -83,6 +83,27 @@ async def test_handshakes_that_are_refused(
     assert served.context.hub.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "status"),
+    [("b/2", True, 204), ("b/2", False, 426), ("c/3", True, 421), ("1", True, 204)],
+)
+async def test_another_server_asks_whether_it_reaches_this_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch, name: str, *, key: bool, status: int
+) -> None:
+    """Without a token; what is between them may have taken away that it asks for a WebSocket."""
+    monkeypatch.setattr(served.context.store, "replica", "b/2")
+    fields = [("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")] if key else []
+    raw = head("GET /connect HTTP/1.1", [("Host", "relay"), ("Relay-Bridged", name), *fields])
+    assert (await served.send(raw)).status == status
+
+
+async def test_a_client_handed_on_to_another_server_than_is_meant_is_refused(
+    served: Served, token: str
+) -> None:
+    raw = handshake(token).replace(b"\r\n\r\n", b"\r\nRelay-Bridged: c/3\r\n\r\n")
+    assert (await served.send(raw)).status == 421
+
+
 async def test_a_handshake_may_offer_several_protocols(served: Served, token: str) -> None:
     raw = handshake(token, ("Sec-WebSocket-Protocol", "x , relay.v2"))
     async with connection(served.port) as one:

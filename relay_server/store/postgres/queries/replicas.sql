@@ -50,8 +50,35 @@ FROM replicas WHERE name <> current_setting('relay.replica')
 -- name: replicas
 SELECT name, version, (extract(epoch FROM since) * 1000)::bigint,
     (extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint,
-    seen_at > clock_timestamp() - :alive_s * interval '1 second', spooled, stuck, spool_oldest_at
+    seen_at > clock_timestamp() - :alive_s * interval '1 second', spooled, stuck, spool_oldest_at,
+    address <> ''
 FROM replicas ORDER BY name;
+
+-- name: neighbours
+SELECT name, address FROM replicas
+WHERE name <> current_setting('relay.replica') AND address <> ''
+    AND seen_at > clock_timestamp() - :alive_s * interval '1 second'
+ORDER BY name;
+
+-- name: is_unreached
+-- It may be gone meanwhile, and then there is nothing to be said of it.
+INSERT INTO unreached (replica, other, since, why, fix)
+SELECT current_setting('relay.replica'), r.name, clock_timestamp() - :for_s * interval '1 second',
+    :why, :fix
+FROM replicas r WHERE r.name = :other
+ON CONFLICT (replica, other) DO UPDATE SET why = excluded.why, fix = excluded.fix;
+
+-- name: are_reached
+DELETE FROM unreached
+WHERE replica = current_setting('relay.replica') AND NOT other = ANY (:others::text[]);
+
+-- name: unreached
+-- Nothing of one that was not seen since: it is gone, or ends.
+SELECT u.replica, u.other, (extract(epoch FROM u.since) * 1000)::bigint, u.why, u.fix
+FROM unreached u JOIN replicas r ON r.name = u.replica JOIN replicas o ON o.name = u.other
+WHERE r.seen_at > clock_timestamp() - :alive_s * interval '1 second'
+    AND o.seen_at > greatest(u.since, clock_timestamp() - :alive_s * interval '1 second')
+ORDER BY u.replica, u.other;
 
 -- name: standbys
 -- Who may not see the activity of others gets rows without anything in them.
@@ -90,8 +117,8 @@ WHERE number = :number RETURNING epoch, floor, shared;
 -- name: epoch
 SELECT epoch, shared FROM subscriptions WHERE number = :number;
 
--- name: reader_address
-SELECT r.address FROM subscriptions s JOIN channels c ON c.number = s.channel
+-- name: reading_server
+SELECT r.name, r.address FROM subscriptions s JOIN channels c ON c.number = s.channel
 JOIN replicas r ON r.name = s.owner
 WHERE c.name = :channel AND s.name = :name AND s.left_at IS NULL
     AND s.owner <> current_setting('relay.replica')
