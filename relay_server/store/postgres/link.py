@@ -51,14 +51,18 @@ USUAL_PORT = 5432  # of a PostgreSQL
 CONNECT_S = 2  # for a host to take a connection: libpq knows nothing shorter
 GRACE_S = 0.5  # for the other hosts to answer, once one has
 LOOK_S = 0.05  # how often deadlines are looked at
+# Of an idle connection, for networks that forget one in silence: Swarm's IPVS after 15 minutes.
+KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+# What a pooler says to what a link sets as it connects, in each of its modes.
+OF_POOLER = "unsupported startup parameter"
 LOCK_TIMEOUT_MS = 800  # for a row that another replica has: less than a webhook waits
-IDLE_TIMEOUT_MS = 10_000  # of a transaction whose replica froze: then the server undoes it
+IDLE_TIMEOUT_S = 10  # of a transaction whose replica froze: then the server undoes it
 SCHEMA = "relay"
 SETTINGS = {
     "search_path": SCHEMA,
     "synchronous_commit": "on",
     "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
-    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_MS}ms",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
     "jit": "off",
 }
 
@@ -364,6 +368,8 @@ def find_primary(place: Place, name: str, settings: Mapping[str, str]) -> _Conne
             connection.close()
     if not primaries:
         why = "; ".join(failures) or ("every host is a standby" if found else "nothing answers")
+        if OF_POOLER in why:
+            why = f"{why}: this is a pooler, so name the database's own host and port"
         raise LinkLost(f"{place.name} cannot be reached: {why}")
     return primaries[-1]
 
@@ -429,7 +435,7 @@ def _connect(
         "options": " ".join([set_first, *(f"-c {key}={value}" for key, value in settings.items())]),
     }
     connection = psycopg.connect(
-        autocommit=True, prepare_threshold=None, **{**place.options, **own}
+        autocommit=True, prepare_threshold=None, **{**KEEPALIVES, **place.options, **own}
     )
     _adapt(connection)
     row = connection.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.errors import InvalidValue
-from relay_server.store.postgres.link import Link
+from relay_server.store.postgres.link import SETTINGS, Link
 
 OLDEST = 140_000  # PostgreSQL 14, as `server_version_num` says it
 ALLOW_ASYNC = "RELAY_SERVER_STORE_ALLOW_ASYNC"
@@ -52,12 +52,21 @@ def check(link: Link, *, allow_async: bool = False) -> None:
 
 
 def _check_session(link: Link, place: str) -> None:
-    """See that statements of one link reach one session: locks and LISTEN belong to it."""
+    """See that statements of one link reach one session: locks and LISTEN belong to it.
+
+    And that it is set as the link set it: poolers can be told to leave that away, and one that does
+    may give a single link the same session each time.
+    """
     link.listen("relay_probe")
     first = link.rows("SELECT pg_backend_pid(), array(SELECT pg_listening_channels())")
     second = link.rows("SELECT pg_backend_pid(), array(SELECT pg_listening_channels())")
     if first != second or "relay_probe" not in first[0][1]:
         raise Untrusted(
             f"{place} is behind a pooler that shares sessions between transactions: name the"
-            " database's own port, or set pool_mode = session"
+            " database's own host and port"
+        )
+    if any(link.rows(f"SHOW {name}") != [(value,)] for name, value in SETTINGS.items()):
+        raise Untrusted(
+            f"{place} is behind a pooler that keeps back what a session is set to: name the"
+            " database's own host and port"
         )

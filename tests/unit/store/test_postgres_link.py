@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -96,6 +98,45 @@ def test_a_url_may_set_more_but_nothing_that_a_link_sets(place: Place, watch: Wa
     with closing(Link(read_place(url), "relay/test", LONG_S, watch)) as link:
         names = ("work_mem", "application_name", "synchronous_commit")
         assert [link.rows(f"SHOW {name}")[0][0] for name in names] == ["8MB", "relay/test", "on"]
+
+
+def test_a_pooler_that_refuses_what_a_link_sets_is_called_one(watch: Watch) -> None:
+    """As PgBouncer does in each of its modes."""
+    said = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+
+    def refuse() -> None:
+        client, _ = server.accept()
+        with client:
+            client.recv(4_096)
+            client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=refuse, daemon=True).start()
+        place = read_place(PLAIN.format(server.getsockname()[1]))
+        with pytest.raises(LinkLost, match=r"a pooler, so name the database's own host and port"):
+            Link(place, "relay/test", LONG_S, watch)
+
+
+@pytest.mark.parametrize(("given", "idle_s"), [("", 60), ("?user=postgres&keepalives_idle=7", 7)])
+def test_an_idle_link_is_kept_alive(
+    place: Place, watch: Watch, monkeypatch: pytest.MonkeyPatch, given: str, idle_s: int
+) -> None:
+    """Else Swarm's network forgets it in silence, and the first webhook of the morning waits."""
+    opened = list[psycopg.Connection]()
+    connect = psycopg.connect
+
+    def spied(**options: Any) -> psycopg.Connection:
+        opened.append(connect(**options))
+        return opened[-1]
+
+    monkeypatch.setattr(psycopg, "connect", spied)
+    place = read_place(f"{place.name}{given}") if given else place
+    with (
+        closing(Link(place, "relay/test", LONG_S, watch)),
+        socket.socket(fileno=os.dup(opened[0].fileno())) as its_own,
+    ):
+        assert its_own.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle_s
+        assert its_own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_a_call_that_takes_too_long_is_ended_and_not_cancelled(

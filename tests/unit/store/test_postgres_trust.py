@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from relay_server.store.postgres.link import Link, Place, Watch, read_place
+from relay_server.store.postgres.link import SETTINGS, Link, Place, Watch, read_place
 from relay_server.store.postgres.trust import Untrusted, check
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
@@ -28,7 +28,7 @@ class FakeLink:
     def __init__(self, hosts: int = 1, sessions: Sequence[int] = (7, 7), **shown: str) -> None:
         self.place = Place([(f"db{n}", 5432) for n in range(hosts)], {"dbname": "relay"})
         self._sessions = list(sessions)
-        self._shown = GOOD | shown
+        self._shown = SETTINGS | GOOD | shown
         self._listens = list[str]()
 
     def listen(self, topic: str) -> None:
@@ -48,7 +48,8 @@ class FakeLink:
         (FakeLink(fsync="off"), "set fsync = on"),
         (FakeLink(full_page_writes="off"), "set full_page_writes = on"),
         (FakeLink(hosts=2), "synchronous_standby_names"),
-        (FakeLink(sessions=(7, 8)), "pool_mode = session"),
+        (FakeLink(sessions=(7, 8)), "shares sessions .* own host and port"),
+        (FakeLink(lock_timeout="0"), "keeps back .* own host and port"),
     ],
 )
 def test_what_would_lose_webhooks_is_refused(link: FakeLink, says: str) -> None:
