@@ -264,7 +264,8 @@ async def _start_search(stack: AsyncExitStack, context: Context, ending: Ending)
         return
     from relay_server.search.follower import Search  # only who has it pays for it
 
-    search = Search(context.settings.data_dir, context.store, context.clock)
+    pulse = context.pulse
+    search = Search(settings.data_dir, context.store, context.clock, lambda: pulse.total)
     stack.push_async_callback(search.close)
     await search.begin()
     search.listen(context.versions.changed)

@@ -5,8 +5,8 @@
 
 Behind the store's feed, never before an answer, and of each kind one event in half a minute: so it
 costs the same however many come. While a kind is learnt, and while its events differ from what is
-known, it is one a second. What is known of shapes, and the drifts, are in a file beside the store:
-names of fields and types, no values. It is made anew where it is lost.
+known, it is one in five seconds. What is known of shapes, and the drifts, are in a file beside the
+store: names of fields and types, no values. It is made anew where it is lost.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 FILE_NAME = "shapes.msgpack"
 VERSION = 1  # of the file; another one is thrown away
 REST_S = 30.0  # between two events of one kind that are looked at
-SAMPLE_S = 1.0  # the same while the kind is learnt, or differs from what is known
+SAMPLE_S = 5.0  # the same while the kind is learnt, or differs from what is known
 SAVE_S = 60.0  # between two writes of the file
 TOGETHER_MS = 3_600_000  # what changes of one kind within an hour is one drift
 MAX_BODY_BYTES = 262_144  # a larger body is not looked at

@@ -64,10 +64,11 @@ class Pulse:
 
     Attributes:
         since: When that is, in Unix milliseconds.
+        total: All that was counted since, of every channel.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self.since = clock.unix_ms()
+        self.since, self.total = clock.unix_ms(), 0
         self._store, self._clock = store, clock
         self._channels = dict[ChannelNumber, Minutes]()
         channels = store.catalog.channels.values()
@@ -84,6 +85,7 @@ class Pulse:
                 return  # deleted while something was under way
             counts = self._channels[channel] = Minutes(minute)
         counts.add(minute, beat, count)
+        self.total += count
 
     def ended(self, channel: ChannelNumber, delivered: bool, dead: bool) -> None:
         """Count an attempt that ended, and what died with it."""

@@ -23,8 +23,9 @@ Once a channel that is indexed keeps none any more, the file is thrown away, and
 
 **Giving way.** Bodies are parsed in pieces of `PIECE_S`, and up to `BATCH` of them are written
 together, which SQLite does without the interpreter's lock. Behind each there is a rest, a long one
-while webhooks come fast: then it takes a twentieth of a core, and is the further behind. While the
-disk is too full for webhooks, nothing is written.
+while webhooks come or go fast: then it takes a twentieth of a core, and is the further behind. So a
+laptop that wakes up gets its backlog first. While the disk is too full for webhooks, nothing is
+written.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ READ_AT_ONCE = 128  # of them, so that a delivery's question to the store waits 
 PIECE_S = 0.01  # of parsing at once
 CHECKED = 1_000  # events that are compared by number at once, where some may be missing
 REST = 0.5  # times as long as a piece took
-BUSY_REST = 19.0  # the same while webhooks come fast
-BUSY_PER_S = 100.0  # webhooks: that is fast
+BUSY_REST = 19.0  # the same while webhooks come or go fast
+BUSY_PER_S = 200.0  # webhooks that come and deliveries that end, together: that is fast
+BUSY_OVER_S = 0.1  # at least, over which they are counted
 RETRY_S = 10.0  # after the index could not be written
 SEEN_AMONG = 1_000  # of a channel's newest events, which say what there is to choose from
 PREFIX_S = 0.02  # for a query by words' beginnings; one that takes longer is asked another way
@@ -93,9 +95,10 @@ class Search:
         data_dir: Where its file is, beside the store's.
         store: What is indexed.
         clock: Tells how old is what is not indexed yet.
+        done: How many webhooks came and deliveries ended so far.
     """
 
-    def __init__(self, data_dir: Path, store: Store, clock: Clock) -> None:
+    def __init__(self, data_dir: Path, store: Store, clock: Clock, done: Callable[[], int]) -> None:
         self._clock = clock
         self._path = data_dir / FILE_NAME
         self._store = store
@@ -109,7 +112,7 @@ class Search:
         self._channels_gone = list[ChannelNumber]()  # the same
         self._wake = asyncio.Event()
         self._since = dict[ChannelNumber, int]()  # when the oldest event that waits came
-        self._came = _Rate()
+        self._done = _Rate(done)
         self._listeners = list[Callable[[ChannelNumber], None]]()
         store.space.listen(lambda _: self._wake.set())
         feed = store.feed
@@ -374,7 +377,7 @@ class Search:
         """Have the writer's thread do a piece of work, and rest behind it."""
         began = time.monotonic()
         done = await self._write(work)
-        busy = self._came.per_s(now := time.monotonic()) > BUSY_PER_S
+        busy = self._done.per_s(now := time.monotonic()) > BUSY_PER_S
         await asyncio.sleep(min(now - began, 1.0) * (BUSY_REST if busy else REST))
         return done
 
@@ -404,7 +407,6 @@ class Search:
         await self._write(lambda: delete(self._path))
 
     def _stored(self, change: EventsStored) -> None:
-        self._came.count += len(change.events) or 1
         if change.channel not in self._since:
             self._since[change.channel] = self._clock.unix_ms()
         self._wake.set()
@@ -425,20 +427,18 @@ class Search:
 
 
 class _Rate:
-    """How many webhooks a second came of late.
+    """How fast a count grew of late."""
 
-    Attributes:
-        count: As many as came since this was asked last; to be added to.
-    """
-
-    def __init__(self) -> None:
-        self.count, self._since, self._last = 0, time.monotonic(), 0.0
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._since, self._before, self._last = time.monotonic(), count(), 0.0
 
     def per_s(self, now: float) -> float:
-        """How many, over the last half second or more."""
-        if now - self._since >= 0.5:
-            self._last = self.count / (now - self._since)
-            self.count, self._since = 0, now
+        """By how much, over the last `BUSY_OVER_S` or more."""
+        if now - self._since >= BUSY_OVER_S:
+            count = self._count()
+            self._last = (count - self._before) / (now - self._since)
+            self._since, self._before = now, count
         return self._last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,14 @@ class Indexed:
 
     Attributes:
         path: The index's file.
+        done: How many webhooks came and deliveries ended, as far as the index is told.
     """
 
     store: Store
     data_dir: Path
     search: Search | None = None
     clock: Clock = field(default_factory=SystemClock)
+    done: Callable[[], int] = lambda: 0
     _task: asyncio.Task[None] | None = field(default=None)
 
     @property
@@ -41,7 +44,7 @@ class Indexed:
 
     async def begin(self, *, follow: bool = True) -> Search:
         """Open the index, and have it follow the store."""
-        self.search = Search(self.data_dir, self.store, self.clock)
+        self.search = Search(self.data_dir, self.store, self.clock, self.done)
         await self.search.begin()
         if follow:
             self._task = asyncio.create_task(self.search.run())

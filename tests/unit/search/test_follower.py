@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import sqlite3
 from collections.abc import Callable
@@ -269,9 +271,36 @@ async def test_it_rests_where_events_are_compared_by_number_alone(
     assert len(rests) == 5
 
 
-async def test_a_long_rest_while_webhooks_come_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    rate = follower._Rate()
-    rate.count += 400
-    assert rate.per_s(rate._since + 2.0) == 200.0
-    assert rate.per_s(rate._since + 0.1) == 200.0, "too short to tell"
-    assert rate.per_s(rate._since + 1.0) == 0.0
+@pytest.mark.parametrize("a_webhook_or_delivery_each_look", [False, True])
+async def test_a_long_rest_only_while_webhooks_come_or_go_fast(
+    store: MemoryStore,
+    channel: Channel,
+    indexed: Indexed,
+    monkeypatch: pytest.MonkeyPatch,
+    a_webhook_or_delivery_each_look: bool,
+) -> None:
+    count = itertools.count(step=int(a_webhook_or_delivery_each_look))
+    indexed.done = lambda: next(count)
+    await fill(store, channel, 100)
+    search, rests = await indexed.begin(follow=False), list[float]()
+
+    async def rest(delay_s: float) -> None:
+        rests.append(delay_s)
+
+    monkeypatch.setattr(follower, "BUSY_OVER_S", 0.0)
+    monkeypatch.setattr(follower, "BUSY_PER_S", 0.0)
+    monkeypatch.setattr(follower, "REST", 0.0)
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    await search._follow()
+    monkeypatch.undo()
+    assert search.indexed_to(channel.number) == 100
+    assert {rest_s > 0 for rest_s in rests} == {a_webhook_or_delivery_each_look}
+
+
+def test_a_rate_is_that_of_the_last_moments() -> None:
+    counts = iter((1_000, 1_400, 1_400))
+    rate = follower._Rate(lambda: next(counts))
+    began = rate._since
+    assert rate.per_s(began + 2.0) == 200.0
+    assert rate.per_s(began + 2.0 + follower.BUSY_OVER_S / 2) == 200.0, "too short to tell"
+    assert rate.per_s(began + 3.0) == 0.0
