@@ -16,16 +16,15 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from relay_protocol.values import HeaderList, RequestHead
-from relay_server.bodies.tree import MASK, is_masked
+from relay_server.bodies.hidden import body_without_secrets, is_json
+from relay_server.bodies.tree import MASK
 from relay_server.errors import InvalidValue
-from relay_server.filters.facts import is_secret
-from relay_server.filters.secrets import SECRET_NAME, masked_text
+from relay_server.filters.secrets import SECRET_NAME
 from relay_server.signing import PROOFS
 
 MAX_INLINE_BYTES = 16_384  # of a body in a script; a longer one stands there in base64
@@ -33,9 +32,6 @@ TARGET = "http://localhost:8000"
 SECRET_HEADERS = frozenset({b"authorization", b"cookie", b"set-cookie"}) | PROOFS
 
 _IN_QUERY = re.compile(rf"([?&][^=&]*{SECRET_NAME}=)[^&]+", re.IGNORECASE)
-# Each string of a JSON text; it is the name of a field where a colon follows.
-_STRING = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:\s*)?')
-_VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 _WHAT_EACH_SAYS = frozenset({b"host", b"content-length"})  # whichever program sends it
 _SPECIAL = re.compile(r"\\[:;=@]")  # what HTTPie makes one character of
 
@@ -163,42 +159,6 @@ def without_secrets(sent: Sent) -> Sent:
     return Sent(sent.id, clean, body, masked=masked)
 
 
-def body_without_secrets(body: bytes) -> bytes:
-    """A body with fields of JSON, or of another text, masked that are secrets."""
-    if (text := _text(body)) is None:
-        return body
-    return (_masked_json(text) if _is_json(body) else masked_text(text, MASK)).encode()
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
-
-
-def _masked_json(text: str) -> str:
-    """A JSON text, as it is but for the values of fields that are secrets, whatever they hold."""
-    parts, at = list[str](), 0
-    for found in _STRING.finditer(text):
-        if found.start() < at or not found["colon"] or not is_secret(json.loads(found["text"])):
-            continue
-        value, end = _value_at(text, found.end())
-        if is_masked(value):
-            parts += text[at : found.end()], f'"{MASK}"'
-            at = end
-    return "".join([*parts, text[at:]])
-
-
-def _value_at(text: str, at: int) -> tuple[Any, int]:
-    """A value in a JSON text, and where it ends; all that is left where it is nested too deep."""
-    try:
-        return _VALUE.raw_decode(text, at)
-    except (ValueError, RecursionError):
-        return text, len(text)
-
-
 def script(sent: Sent, language: Language) -> str:
     """Write the script.
 
@@ -319,10 +279,10 @@ def _json(sent: Sent) -> str:
     }
     if text is None:
         facts["body_base64"] = base64.b64encode(sent.body).decode()
-    elif not _is_json(sent.body):
+    elif not is_json(sent.body):
         facts["body_text"] = text
     members = [f"  {_dumped(name)}: {_dumped(value)}" for name, value in facts.items()]
-    if text is not None and _is_json(sent.body):
+    if text is not None and is_json(sent.body):
         members.append(f'  "body": {text.strip()}')
     return _escaped("{\n" + ",\n".join(members) + "\n}\n")
 

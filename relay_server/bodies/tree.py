@@ -192,6 +192,16 @@ def at(value: Json, path: str) -> Json:
     return value
 
 
+def is_doubled(value: Json, path: str) -> bool:
+    """Whether a JSON pointer leads to several values, as a name on its way is there twice."""
+    names = path.split("/")
+    for depth, name in enumerate(names[1:], start=1):
+        above = at(value, "/".join(names[:depth]))
+        if sum(step(one) == f"/{name}" for one, _inner in children(above)) > 1:
+            return True
+    return False
+
+
 def walk(value: Json, path: str = "") -> Iterator[Node]:
     """A value and all that it holds, in the order of the text.
 

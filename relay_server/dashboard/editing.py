@@ -12,6 +12,7 @@ from aiohttp import web
 
 from relay_protocol.errors import RelayError
 from relay_protocol.limits import MAX_HEAD_FIELDS
+from relay_server.bodies.hidden import body_without_secrets, hidden_as
 from relay_server.bodies.places import LONG, put, quick_fields
 from relay_server.bodies.tree import MASK, BadJson, parse
 from relay_server.dashboard.events import number, readers_of
@@ -26,6 +27,8 @@ from relay_server.operations.edited import (
     list_edited,
 )
 from relay_server.operations.events import EventView, show_event
+from relay_server.operations.proofs import secrets_of
+from relay_server.operations.subscriptions import SubscriptionView
 from relay_server.web.capture import DELIVERY_ID_FIELDS, OURS
 from relay_terminal.retold import told
 from relay_terminal.words import _
@@ -41,14 +44,18 @@ DELIVERY_IDS = frozenset(name.decode() for name in DELIVERY_ID_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A request that is being edited, as a form holds it."""
+    """A request that is being edited, as a form holds it.
+
+    Attributes:
+        sign_with: Id of the secret to sign it with; empty for none.
+    """
 
     method: str
     request_target: str
     headers: Sequence[tuple[str, str]]
     body: str
     subscription: str = ""
-    sign: bool = False
+    sign_with: str = ""
     new_id: bool = False
 
     @property
@@ -81,7 +88,8 @@ async def edit(request: web.Request, visitor: Visitor) -> web.Response:
         if tried.edited_from != found.id or not _is_editable(tried):
             raise InvalidValue(_("this was not made of the event, or cannot be edited on a page"))
     headers = [(n, v) for n, v in tried.headers if not n.lower().startswith(RELAYS_OWN)]
-    draft = Draft(tried.method, tried.request_target, headers, tried.body or "")
+    body = await asyncio.to_thread(_shown_body, visitor, tried, found)
+    draft = Draft(tried.method, tried.request_target, headers, body)
     return await _shown(request, visitor, found, draft)
 
 
@@ -92,6 +100,7 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
     """
     who, was = visitor.who, await show_event(visitor.who, request.match_info["id"])
     draft = await asyncio.to_thread(_draft, fields)
+    shown = await asyncio.to_thread(_shown_body, visitor, was, was)
     if fields.get("do") == "apply":
         return await _shown(request, visitor, was, draft)
     try:
@@ -104,8 +113,8 @@ async def send_edited(request: web.Request, visitor: Visitor, fields: Fields) ->
                 method=draft.method or None,
                 request_target=draft.request_target or None,
                 headers=_sent_headers(draft, was.headers),
-                body_base64=_sent_body(draft.body, was.body or ""),
-                sign=draft.sign,
+                body_base64=_sent_body(draft.body, shown),
+                sign_with=draft.sign_with,
             ),
         )
     except RelayError as exc:
@@ -121,6 +130,7 @@ async def _shown(
     error: RelayError | None = None,
 ) -> web.Response:
     """The form, and above it what was wrong with what it brought."""
+    readers = _choices(visitor, await readers_of(visitor.who, event.channel))
     return render(
         request,
         "edit.html",
@@ -130,9 +140,31 @@ async def _shown(
         draft=draft,
         quick=await asyncio.to_thread(quick_fields, draft.body),
         error=" ".join(filter(None, told(error))) if error else "",
-        readers=await readers_of(visitor.who, event.channel),
+        readers=readers,
+        chosen=draft.subscription or _likeliest(visitor, readers),
+        secrets=secrets_of(visitor.who, event.channel),
         tries=await _tries(visitor, event),
     )
+
+
+def _choices(visitor: Visitor, readers: Sequence[SubscriptionView]) -> list[SubscriptionView]:
+    """Who may get it: the visitor first, then colleagues, then forwards, for administrators."""
+    may = [one for one in readers if visitor.who.admin or not one.forward]
+    return sorted(may, key=lambda one: (bool(one.forward), one.name != visitor.who.name))
+
+
+def _likeliest(visitor: Visitor, readers: Sequence[SubscriptionView]) -> str:
+    """The visitor, or who alone may get it, unless that is a forward; empty for nobody."""
+    names = [one.name for one in readers if not one.forward]
+    is_clear = names[:1] == [visitor.who.name] or len(names) == 1
+    return names[0] if is_clear else ""
+
+
+def _shown_body(visitor: Visitor, tried: EventView, event: EventView) -> str:
+    """A body as it is edited: its secrets masked, but for those that the visitor wrote."""
+    body, was = (base64.b64decode(one.body_base64) for one in (tried, event))
+    is_own = tried.id != event.id and tried.made_by == visitor.who.name
+    return (hidden_as(body, was) if is_own else body_without_secrets(body)).decode()
 
 
 async def _tries(visitor: Visitor, event: EventView) -> list[EditedEvent]:
@@ -144,9 +176,9 @@ async def _tries(visitor: Visitor, event: EventView) -> list[EditedEvent]:
 
 async def _check_sure(visitor: Visitor, event: EventView, draft: Draft, fields: Fields) -> None:
     """Raise `Forbidden` for a forward whose name was not typed: it leads out of the laptop."""
-    readers = await readers_of(visitor.who, event.channel)
+    readers, name = await readers_of(visitor.who, event.channel), draft.subscription
     forwards = {one.name for one in readers if one.forward}
-    if draft.subscription in forwards and fields.get("sure", "").strip() != draft.subscription:
+    if name in forwards and fields.get(f"sure-{name}", "").strip() != name:
         text = _("{name} is a forward, which may be production: type its name to send there")
         raise Forbidden(text.format(name=draft.subscription))
 
@@ -165,7 +197,7 @@ def _draft(fields: Fields) -> Draft:
         [row for row in rows if row[0]],
         _with_quick(fields.get("body", ""), fields),
         fields.get("subscription", ""),
-        "sign" in fields,
+        fields.get("sign_with", ""),
         "new_id" in fields,
     )
 

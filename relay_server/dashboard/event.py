@@ -10,11 +10,13 @@ from urllib.parse import urlencode
 from aiohttp import web
 from msgspec.structs import replace
 
-from relay_server.bodies.scripts import Language, body_without_secrets
+from relay_server.bodies.hidden import body_without_secrets
+from relay_server.bodies.scripts import Language
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
 from relay_server.bodies.tree import Node
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
+from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.timeline import time_line, what_follows
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
@@ -24,12 +26,14 @@ from relay_server.operations.bodies import (
     ComparePage,
     Tree,
     TreePage,
+    body_to_keep,
     compare,
     readable_body,
+    show_body,
     show_secret,
     show_tree,
 )
-from relay_server.operations.events import EventRow, EventView, event_body, show_event
+from relay_server.operations.events import EventRow, EventView, show_event
 from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
 from relay_server.operations.proofs import signed_by
@@ -108,6 +112,7 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         signed=await signed_by(who, found.id),
         view=view if view in VIEWS else "tree",
         is_asked=is_asked,
+        has_secrets=who.admin and await _has_secrets(who, found),
         tree=tree,
         branches=branches(tree.nodes, levels),
         of_tree=urlencode({"view": "tree", "first": page_of.first, "open": levels}),
@@ -121,6 +126,14 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         languages=[str(language) for language in Language],
         told=asked.get("told", ""),
     )
+
+
+async def _has_secrets(who: Caller, event: EventView) -> bool:
+    """Whether its download leaves something out; of what is large it is not looked at."""
+    if not event.kept or event.size > MAX_UNASKED_BYTES:
+        return event.kept
+    body = (await readable_body(who, event.id)).body
+    return await asyncio.to_thread(body_without_secrets, body) != body
 
 
 async def _raw(who: Caller, id_: str, at: int) -> RawPage:
@@ -173,8 +186,33 @@ async def neighbour(request: web.Request, visitor: Visitor) -> web.Response:
 
 
 async def body(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /events/{id}/body`: the bytes as they came, for a file."""
-    found = await event_body(visitor.who, request.match_info["id"])
+    """`GET /events/{id}/body`: the bytes as they came, for a file; secrets are masked in it."""
+    found = await body_to_keep(visitor.who, request.match_info["id"])
+    return web.Response(body=found.body, headers=found.headers)
+
+
+async def ask_for_secrets(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /events/{id}/body/secrets`: asks before a file has them."""
+    visitor.who.check_admin()
+    found = await show_event(visitor.who, request.match_info["id"])
+    question = Question(
+        _("Download this body with its secrets?"),
+        [found.kind or found.method, found.id],
+        _("The audit log says who did. What the channel masks stays masked."),
+        action=f"/events/{found.id}/body/secrets",
+        fields={},
+        do="download",
+        button=_("Download"),
+        keep=_("Back to the event"),
+        back=f"/events/{found.id}",
+        things=1,
+    )
+    return ask(request, visitor, question, {})
+
+
+async def whole_body(request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
+    """`POST /events/{id}/body/secrets`: the bytes as they came, which is noted."""
+    found = await show_body(visitor.who, request.match_info["id"])
     return web.Response(body=found.body, headers=found.headers)
 
 
@@ -280,6 +318,8 @@ routes = [
     web.get("/events/{id}", page(show)),
     web.get("/events/{id}/{which:older|newer}", page(neighbour)),
     web.get("/events/{id}/body", page(body)),
+    web.get("/events/{id}/body/secrets", page(ask_for_secrets)),
+    web.post("/events/{id}/body/secrets", form(whole_body)),
     web.get("/events/{id}/show", page(show)),
     web.post("/events/{id}/show", form(reveal)),
     web.get("/events/{id}/as/{language}", page(as_script)),

@@ -6,6 +6,7 @@ They are known by the same names as a field of JSON is, and masked as far as the
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from relay_server.filters.facts import SECRET_FIELD
 
@@ -21,9 +22,15 @@ _NAMED = re.compile(
 
 def masked_text(text: str, mask: str) -> str:
     """A text with a mask in place of each secret; an opening quote stays."""
+    parts, at = list[str](), 0
+    for _name, (start, end) in named_secrets(text):
+        parts += text[at:start], mask
+        at = end
+    return "".join([*parts, text[at:]])
 
-    def hide(found: re.Match[str]) -> str:
+
+def named_secrets(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The secrets of a text: what names each, and where it stands, without an opening quote."""
+    for found in _NAMED.finditer(text):
         name, value = found.groups()
-        return name + (value[0] if value[0] in "\"'" else "") + mask
-
-    return _NAMED.sub(hide, text)
+        yield name, (found.start(2) + (value[0] in "\"'"), found.end(2))

@@ -16,14 +16,15 @@ from relay_server.bodies.compare import (
     differences,
     is_comparable,
 )
+from relay_server.bodies.hidden import body_without_secrets
 from relay_server.bodies.inflating import inflated
 from relay_server.bodies.masking import masked
-from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, parse, walk
+from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, is_doubled, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.operations.events import check_kept, look_up
+from relay_server.operations.events import Download, check_kept, look_up
 from relay_server.values import UNKEPT, Channel, Event
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
@@ -121,6 +122,24 @@ async def readable_body(who: Caller, id_: str) -> Readable:
     return await asyncio.to_thread(_readable, channel, event)
 
 
+async def body_to_keep(who: Caller, id_: str) -> Download:
+    """An event's body for a file: as it came where it holds no secret, else with masks over them.
+
+    What came compressed is then as it was before.
+    """
+    return await _download(who, id_, with_secrets=False)
+
+
+@audited("secrets.show")
+async def show_body(who: Caller, id_: str) -> Download:
+    """An event's body with its secrets, but for what its channel masks.
+
+    It is for administrators, and noted.
+    """
+    who.check_admin()
+    return await _download(who, id_, with_secrets=True)
+
+
 @audited("secrets.show")
 async def show_secret(who: Caller, id_: str, path: str) -> str:
     """One value of a body that is masked since its name says that it is a secret.
@@ -147,6 +166,18 @@ def _readable(channel: Channel, event: Event) -> Readable:
     return Readable(shown, body is not None)
 
 
+async def _download(who: Caller, id_: str, *, with_secrets: bool) -> Download:
+    def kept() -> bytes:
+        body, headers = event.body, event.head.request.headers
+        shown = _readable(channel, event).body
+        shown = shown if with_secrets else body_without_secrets(shown)
+        return body if shown == (inflated(body, headers, MAX_INFLATED_BYTES) or body) else shown
+
+    channel, event = await look_up(who, id_)
+    check_kept(event)
+    return Download(f"{event.head.id}.body", await asyncio.to_thread(kept))
+
+
 def _tree(channel: Channel, event: Event, page: TreePage) -> Tree:
     body, compressed = _readable(channel, event)
     if len(body) > MAX_TREE_BYTES:
@@ -164,9 +195,15 @@ def _tree(channel: Channel, event: Event, page: TreePage) -> Tree:
 
 def _secret(body: bytes, path: str) -> str:
     try:
-        value = at(parse(body[:MAX_TREE_BYTES]), path)
+        whole = parse(body[:MAX_TREE_BYTES])
+        value = at(whole, path)
     except (BadJson, KeyError):
         raise InvalidValue(f"{path!r} leads to nothing in this body") from None
+    if is_doubled(whole, path):
+        raise InvalidValue(
+            f"several fields of this body are called {path!r}, and nobody can tell which is meant:"
+            " download it with its secrets"
+        )
     inside = [node.text for node in walk(value) if node.text]
     return ", ".join(inside)[:MAX_SECRET_CHARS]
 

@@ -21,7 +21,8 @@ from relay_http.outgoing import EDITED_FROM, RequestRefused, compose
 from relay_http.target import Target
 from relay_protocol.limits import MAX_HEAD_BYTES, MAX_HEAD_FIELDS
 from relay_protocol.values import HOP_BY_HOP, Delivery, EventHead, HeaderList, RequestHead
-from relay_server.bodies.masking import unmasked
+from relay_server.bodies.hidden import with_secrets
+from relay_server.bodies.masking import masked, unmasked
 from relay_server.bodies.tree import MASK
 from relay_server.channels import identify
 from relay_server.errors import BodyTooLarge, InvalidValue, Unauthorized
@@ -33,6 +34,7 @@ from relay_server.operations.events import (
     delivery_line,
     find_any_event,
 )
+from relay_server.operations.proofs import secret_called
 from relay_server.signing import scheme_named, sign
 from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
 
@@ -49,7 +51,9 @@ class NewEdit(msgspec.Struct, forbid_unknown_fields=True):
         based_on: Id of the other event; it may be an edited one itself. Null for none.
         channel: That of the other, which it cannot leave; of none, the default one if left out.
         headers: All of them, in order; the value `•••` is that of the same field there.
+        body_base64: What is masked in it, as people are shown it, is as there.
         sign: It is signed anew, with the first of the channel's secrets.
+        sign_with: Id of the one of them to sign with instead; it is signed then, too.
     """
 
     subscription: str
@@ -60,6 +64,7 @@ class NewEdit(msgspec.Struct, forbid_unknown_fields=True):
     headers: list[tuple[str, str]] | None = None
     body_base64: str | None = None
     sign: bool = False
+    sign_with: str = ""
 
 
 class EditedPage(msgspec.Struct):
@@ -125,7 +130,7 @@ async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
     who.check_reader(subscription)
     if new.body_base64 is not None:
         sent = _decoded(new.body_base64)
-        body = await asyncio.to_thread(unmasked, sent, body, channel.config.mask)
+        body = await asyncio.to_thread(_meant, sent, body, channel.config.mask)
     edited = NewEdited(
         _made(who, channel, new, based_on, was, body),
         edited_from=based_on,
@@ -201,6 +206,11 @@ async def _basis(who: Caller, new: NewEdit) -> tuple[Channel, str, RequestHead, 
     return channel, event.head.id, event.head.request, event.body
 
 
+def _meant(sent: bytes, was: bytes, masks: Sequence[str]) -> bytes:
+    """A body that was shown masked and perhaps changed, with all that was masked as it was."""
+    return unmasked(with_secrets(sent, masked(was, masks)), was, masks)
+
+
 def _made(
     who: Caller, channel: Channel, new: NewEdit, based_on: str, was: RequestHead, body: bytes
 ) -> NewEvent:
@@ -218,8 +228,9 @@ def _made(
         was.scheme,
     )
     id_ = f"evt_{uuid_utils.uuid7()}"
-    if new.sign:
-        request = replace(request, headers=_signed(who, channel, request, body, now, id_))
+    if new.sign or new.sign_with:
+        headers = _signed(who, channel, new.sign_with, request, body, now, id_)
+        request = replace(request, headers=headers)
     _check(channel, EventHead(id_, 1, now, "", "", request), body)
     key, kind = identify(channel.config, body, request.headers)
     return NewEvent(id_, now, key, kind, request, body)
@@ -259,12 +270,12 @@ def _kept(headers: HeaderList, size: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _signed(
-    who: Caller, channel: Channel, request: RequestHead, body: bytes, now: int, id_: str
+    who: Caller, channel: Channel, with_: str, request: RequestHead, body: bytes, now: int, id_: str
 ) -> HeaderList:
     hmac = channel.config.hmac
     if hmac is None:
         raise InvalidValue(f"{channel.name} has no secret to sign with")
-    secret = who.parts.sealer.open(hmac.secrets[0])
+    secret = who.parts.sealer.open(secret_called(channel, with_))
     try:
         return sign(scheme_named(hmac.scheme), secret, request, body, now // 1000, id_)
     except Unauthorized as exc:

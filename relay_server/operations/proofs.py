@@ -139,6 +139,14 @@ def _place(channel: Channel, event: Event, open_sealed: OpenSealed) -> int | Non
     return None if scheme.covers_url else 0
 
 
+def secret_called(channel: Channel, id_: str) -> bytes:
+    """A secret of a channel, sealed: by its id, or without one the first."""
+    for sealed in _sealed(channel):
+        if id_ in ("", _id(sealed)):
+            return sealed
+    raise InvalidValue(f"{channel.name} has no secret {id_!r} to sign with")
+
+
 def _taking(
     change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]],
 ) -> Callable[[ChannelConfig], ChannelConfig]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 
 import pytest
@@ -157,10 +158,12 @@ async def test_a_forward_gets_an_edited_event_once_its_name_is_typed(
     page = await log_in(relay, context, await relay.make_token("boss", "admin"))
     await page.goto(f"{relay.url}/events/{event}/edit")
     await page.locator("[data-body]").fill('{"a": 2}')
+    await expect(page.locator("[name=subscription]:checked")).to_have_count(0)
+    await page.get_by_role("radio", name="production").check()
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".problem")).to_contain_text("production is a forward")
     assert len(target.arrivals) == 1
-    await page.get_by_label("to a forward").fill("production")
+    await page.get_by_label("type its name").fill("production")
     await page.get_by_role("button", name="Send").click()
     await target.received(2)
     assert target.arrivals[-1].body == b'{"a": 2}'
@@ -182,3 +185,31 @@ async def test_a_delivery_id_is_kept_unless_another_is_asked_for(
     was, sent = [one.header(b"X-Chatwoot-Delivery") for one in target.arrivals]
     assert (was != sent) is new
     assert len(sent) == len(was)
+
+
+async def test_who_gets_it_and_what_signs_it_is_chosen(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    await relay.connect(await relay.make_token("bia", "subscribe"), "--to", "localhost:9")
+    event = await send(relay, b'{"event": "a", "pubsub_token":"s3cret"}')
+    secrets = ["one", "two"]
+    await relay.control(
+        "PATCH",
+        "channels/chatwoot",
+        {"hmac_scheme": "github", "hmac_secrets": secrets, "hmac_log_only": True},
+    )
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    assert "s3cret" not in await page.content()
+    await expect(page.get_by_role("radio", name="only me, ana")).to_be_checked()
+    await expect(page.get_by_role("radio", name="bia")).to_be_visible()
+    await expect(page.get_by_role("radio", name="as the headers say")).to_be_checked()
+    await page.get_by_role("radio", name="secret 2 of 2").check()
+    body = page.locator("[data-body]")
+    await body.fill((await body.input_value()).replace('"a"', '"b"'))
+    await page.get_by_role("button", name="Send").click()
+    await target.received(2)
+    sent = target.arrivals[-1]
+    assert sent.body == b'{"event": "b", "pubsub_token":"s3cret"}'
+    signed = hmac.new(b"two", sent.body, "sha256").hexdigest()
+    assert sent.header(b"X-Hub-Signature-256") == f"sha256={signed}".encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 from playwright.async_api import BrowserContext, Page, expect
 
@@ -99,7 +100,7 @@ async def test_an_administrator_is_shown_one_secret_and_that_is_noted(
     await expect(page.get_by_role("button", name="Show", exact=True)).to_have_count(0)
     page = await log_in(relay, context, await relay.make_token("boss", "admin"))
     await page.goto(f"{relay.url}/events/{event}")
-    assert "cret" not in await page.content()
+    assert "s3cret" not in await page.content()
     secrets = page.locator(".leaf:has-text('api_key'), .leaf:has-text('password')")
     await secrets.first.get_by_role("button", name="Show").click()
     await expect(secrets.first).to_contain_text("s3cret")
@@ -112,6 +113,47 @@ async def test_an_administrator_is_shown_one_secret_and_that_is_noted(
     assert shown == [("boss", f"{event}//password"), ("boss", f"{event}//api_key")]
     await page.goto(page.url)  # which is that of the form: it is masked again
     assert "t0p" not in await page.content()
+
+
+async def test_a_download_has_secrets_for_an_administrator_who_is_noted(
+    relay: Relay, page: Page, context: BrowserContext
+) -> None:
+    body = b'{"event": "a", "id": 9007199254740993, "api_key": "s3cret"}'
+    event = await send(relay, body)
+    plain_event = await send(relay, b"\xff\x00 as it came")
+    for masked, id_ in ((body.replace(b"s3cret", "•••".encode()), event), (None, plain_event)):
+        await page.goto(f"{relay.url}/events/{id_}")
+        await expect(page.get_by_role("link", name="Download with secrets")).to_have_count(0)
+        async with page.expect_download() as started:
+            await page.get_by_role("link", name="Download", exact=True).click()
+        saved = Path(await (await started.value).path()).read_bytes()
+        assert saved == (masked or b"\xff\x00 as it came")
+    page = await log_in(relay, context, await relay.make_token("boss", "admin"))
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_role("link", name="Download with secrets").click()
+    assert not [one for one in await audit(relay) if one["action"] == "secrets.show"]
+    async with page.expect_download() as started:
+        await page.get_by_role("button", name="Download").click()
+    assert Path(await (await started.value).path()).read_bytes() == body
+    shown = [one["what"] for one in await audit(relay) if one["action"] == "secrets.show"]
+    assert shown == [event]
+    await page.goto(f"{relay.url}/events/{plain_event}")
+    await expect(page.get_by_role("link", name="Download with secrets")).to_have_count(0)
+
+
+async def audit(relay: Relay) -> list[dict[str, str]]:
+    return list((await relay.control("GET", "audit"))["entries"])
+
+
+async def test_one_of_two_secrets_of_a_name_is_not_guessed(
+    relay: Relay, context: BrowserContext
+) -> None:
+    event = await send(relay, b'{"event": "a", "token": "first", "token": "second"}')
+    boss = await relay.make_token("boss", "admin")
+    page = await log_in(relay, context, boss, f"/events/{event}")
+    await page.get_by_role("button", name="Show", exact=True).last.click()
+    await expect(page.locator("main")).to_contain_text("several fields of this body are called")
+    assert not {"first", "second"} & set((await page.content()).split('"'))
 
 
 async def test_a_page_that_shows_a_secret_lives_on_and_leads_on(

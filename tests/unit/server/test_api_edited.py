@@ -12,6 +12,8 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import HeaderList
 from relay_server.bodies.tree import MASK
 from relay_server.configs import ForwardConfig, HmacAuth, SubscriptionConfig
+from relay_server.operations import Caller
+from relay_server.operations.proofs import secrets_of
 from relay_server.values import Event, NewEdited
 from tests.support.chatwoot import signature
 from tests.support.clock import START_MS
@@ -156,6 +158,37 @@ async def test_it_is_signed_anew(served: Served, ana: Asking, event: str) -> Non
     stamp = headers[b"X-Chatwoot-Timestamp"]
     assert abs(int(stamp) * 1000 - START_MS) < 10_000_000
     assert headers[b"X-Chatwoot-Signature"].decode() == signature("first", stamp.decode(), b"{}")
+
+
+async def test_any_of_the_secrets_signs_it(served: Served, ana: Asking, event: str) -> None:
+    sealed = tuple(served.context.sealer.seal(s) for s in (b"first", b"second"))
+    await served.configure(hmac=HmacAuth("chatwoot", sealed))
+    second = secrets_of(Caller(served.context), "chatwoot")[1].id
+
+    view = await made(ana, event, sign_with=second)
+
+    headers = dict((await stored(served, view)).head.request.headers)
+    stamp = headers[b"X-Chatwoot-Timestamp"].decode()
+    assert headers[b"X-Chatwoot-Signature"].decode() == signature("second", stamp, BODY)
+    asked = {"based_on": event, "subscription": "ana", "sign_with": "unknown"}
+    assert await ana.refused("POST", "events", asked) == (422, "invalid_value")
+
+
+async def test_what_is_masked_in_a_body_is_sent_as_it_was(
+    served: Served, ana: Asking, event: str
+) -> None:
+    came = b'{ "pubsub_token":"s3cret", "phone": "555", "n": 1.50}'
+    await served.configure(mask=("/phone",))
+    event = await append(served, body=came)
+    sent = '{ "pubsub_token":"•••", "phone": "•••", "n": 2.50}'.encode()
+
+    view = await made(ana, event, body_base64=in_base64(sent))
+
+    body = (await stored(served, view)).body
+    assert json.loads(body) == {"pubsub_token": "s3cret", "phone": "555", "n": 2.5}
+    moved = '[{"token":"•••"}]'.encode()
+    asked = {"based_on": event, "subscription": "ana", "body_base64": in_base64(moved)}
+    assert await ana.refused("POST", "events", asked) == (422, "invalid_value")
 
 
 async def test_nobody_sees_it_among_the_events_of_the_channel(
