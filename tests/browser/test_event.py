@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from relay_server.dashboard.event import SHOWN_RAW
 from tests.browser.test_doing import log_in
@@ -72,6 +72,41 @@ async def test_a_compressed_body_is_shown_as_it_was(relay: Relay, page: Page) ->
     await expect(page.locator("pre.raw")).to_contain_text('"er": [7]')
 
 
+async def test_on_a_phone_parts_are_tabs_and_what_one_does_is_at_the_thumb_without_a_script(
+    relay: Relay, browser: Browser, target: Target, token: str
+) -> None:
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b'{"event": "a", "says": "ol\xc3\xa1"}')
+    await target.received(1)
+    width, height = 360, 740
+    context = await browser.new_context(
+        java_script_enabled=False, viewport={"width": width, "height": height}
+    )
+    page = await log_in(relay, context, token, f"/events/{event}")
+    answers, body = page.locator("#answers"), page.locator("#body")
+    await expect(answers).to_be_visible()
+    await expect(body).not_to_be_visible()
+    await page.get_by_role("link", name="Request").click()
+    await expect(body).to_contain_text("olá")
+    await expect(answers).not_to_be_visible()
+    await page.get_by_role("link", name="Raw").click()
+    await expect(page.locator("pre.raw")).to_be_visible()
+
+    for name in ("Replay to me", "Edit and send"):
+        box = await page.get_by_role("button", name=name).bounding_box()
+        assert box is not None
+        assert height * 0.75 < box["y"] <= height - box["height"], name
+        assert 0 <= box["x"] <= width - box["width"], name
+        assert box["height"] >= 44, name
+    await page.get_by_text("Copy as").click()
+    await expect(page.get_by_role("link", name="curl")).to_be_in_viewport()
+    await page.get_by_role("button", name="Replay to me").click()
+    await target.received(2)
+    await expect(answers).to_be_visible()
+    await expect(page.locator(".delivery")).to_have_count(2)
+    await context.close()
+
+
 async def test_keys_step_through_differences_and_other_pairs_are_a_link_away(
     relay: Relay, page: Page
 ) -> None:
@@ -111,7 +146,7 @@ async def test_an_administrator_is_shown_one_secret_and_that_is_noted(
     noted = (await relay.control("GET", "audit"))["entries"]
     shown = [(one["made_by"], one["what"]) for one in noted if one["action"] == "secrets.show"]
     assert shown == [("boss", f"{event}//password"), ("boss", f"{event}//api_key")]
-    await page.goto(page.url)  # which is that of the form: it is masked again
+    await page.goto(page.url.partition("#")[0])  # which is that of the form: it is masked again
     assert "t0p" not in await page.content()
 
 

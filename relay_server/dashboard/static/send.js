@@ -1,4 +1,4 @@
-import { _, all, one } from "./dom.js";
+import { _, one } from "./dom.js";
 import { Feed } from "./feed.js";
 
 /**
@@ -27,7 +27,6 @@ export const sending = (form, parsed, put) => {
     event = pane.dataset.event;
     const told = one(".told", pane) ?? one(".told", answer); // that it was sent stays true
     show(...[told, one(".facts", pane), one("#answers", pane)].filter(Boolean));
-    all(".act", answer).forEach((act) => act.remove()); // they lead away from what is edited
   };
   const tries = async () => {
     const [, page] = await load(form.action);
