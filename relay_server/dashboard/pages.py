@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay_server.dashboard import (
+    attempts,
     dead,
     editing,
     event,
@@ -73,6 +74,7 @@ routes = [
     *overview.routes,
     *events.routes,
     *event.routes,
+    *attempts.routes,
     *editing.routes,
     *talks.routes,
     *readers.routes,

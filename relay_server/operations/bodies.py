@@ -157,7 +157,8 @@ async def compare(who: Caller, page: ComparePage) -> Comparison:
     for _channel, event in found:
         check_kept(event)
     a, b = [(await asyncio.to_thread(_readable, *one)).body for one in found]
-    return await asyncio.to_thread(_compared, a, b, page)
+    ignored = tuple(f"{path}/" for path in page.ignore.split(",") if path)
+    return await asyncio.to_thread(compared, a, b, ignored, expected=page.expected)
 
 
 def _readable(channel: Channel, event: Event) -> Readable:
@@ -208,15 +209,24 @@ def _secret(body: bytes, path: str) -> str:
     return ", ".join(inside)[:MAX_SECRET_CHARS]
 
 
-def _compared(a: bytes, b: bytes, page: ComparePage) -> Comparison:
+def compared(
+    a: bytes, b: bytes, ignored: tuple[str, ...] = (), *, expected: bool = True
+) -> Comparison:
+    """How two bodies differ, secrets masked.
+
+    Args:
+        a: One as it came.
+        b: The other.
+        ignored: Paths, each with a slash at its end: what is below them does not count.
+        expected: Show also what any two webhooks differ in.
+    """
     if a == b:
         return Comparison(equal="bytes")
     before, after = _values(a), _values(b)
     if before is None or after is None:
         return _by_lines(a, b)
-    ignored = tuple(f"{path}/" for path in page.ignore.split(",") if path)
     found = [d for d in differences(*before, *after) if not f"{d.path}/".startswith(ignored)]
-    shown = [d for d in found if page.expected or not d.expected]
+    shown = [d for d in found if expected or not d.expected]
     return Comparison(
         equal="" if found or ignored else "json",
         differences=shown[:MAX_DIFFERENCES],

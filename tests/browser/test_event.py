@@ -15,7 +15,7 @@ from tests.browser.test_talks import BY_BOT, said
 from tests.support.browsing import becomes_live
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import Target, always
+from tests.support.target import Arrival, Target, always
 
 
 async def test_the_bots_reply_stands_in_the_time_line(
@@ -124,6 +124,34 @@ async def test_keys_step_through_differences_and_other_pairs_are_a_link_away(
     await expect(page.get_by_role("heading")).to_have_text("They are equal, byte for byte")
     await page.goto(f"{relay.url}/compare?a={first}&b=next")
     await expect(page.get_by_role("heading")).to_have_text("2 values differ")
+
+
+async def test_two_attempts_are_compared(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    raw = b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n%b"
+    said = [(500, '{"error": "<b>bolo</b>", "n": 1}'), (200, '{"status": "queued", "n": 1}')]
+    answers = [raw % (status, len(text), text.encode()) for status, text in said]
+
+    async def answer(arrival: Arrival) -> bytes:
+        return answers[arrival.attempt - 1]
+
+    target.answer = answer
+    await relay.control("PATCH", "channels/chatwoot", {"policy": {"retry_delays_s": [0.02]}})
+    await relay.connect(token, "--to", target.address)
+    event = await send(relay, b"{}")
+    await page.goto(f"{relay.url}/events/{event}")
+    await page.get_by_role("link", name="Compare attempts").click()
+    heading = page.get_by_role("heading", level=1)
+    await expect(heading).to_have_text("First 500, then 200, and answered otherwise")
+    rows = page.locator(".differences tbody tr")
+    await expect(rows.filter(has_text="/error")).to_contain_text("<b>bolo</b>")
+    await expect(rows.filter(has_text="/n")).to_have_count(0)
+    await expect(rows.filter(has_text="began")).to_contain_text("later")
+    await page.get_by_label("First").select_option("ana · attempt 2")
+    await page.get_by_role("button", name="Compare").click()
+    await expect(heading).to_have_text("Both ended with 200, and answered the same")
+    await expect(page.locator("td pre").first).to_have_text(said[1][1])
 
 
 async def test_an_administrator_is_shown_one_secret_and_that_is_noted(

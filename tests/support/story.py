@@ -49,6 +49,7 @@ class Story:
             "event-bytes": f"/events/{self.ids['bytes']}",
             "edit": f"/events/{message}/edit",
             "script": f"/events/{message}/as/curl",
+            "attempts": f"/events/{message}/attempts",
             "compare": f"/compare?a=previous&b={failed}",
         }
 
