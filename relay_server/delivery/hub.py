@@ -212,6 +212,8 @@ class Hub:
         if not statuses:
             raise ChannelNotFound(wanted.channel)  # deleted a moment ago
         granted = grant(statuses[0], reader, came, now, created=created)
+        if only is not None:  # its client asks for this again: not for what somebody set meanwhile
+            granted = replace(granted, filter=only)
         return replace(granted, told_twice=self.told_twice(number)), reader
 
     async def settle(self, number: SubscriptionNumber) -> None:

@@ -74,6 +74,26 @@ async def test_who_brings_another_filter_is_told_of_what_waits_by_that(is_read: 
 
 
 @virtual_time
+async def test_who_asks_for_a_filter_is_granted_that_and_not_what_somebody_set_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asks again for what it was granted, whenever it connects."""
+    async with world() as w:
+        granted, _ = await w.join(FakePeer())
+        settle = w.hub._sifter.settle
+
+        async def and_another(number: int) -> None:
+            await settle(number)
+            await w.store.change_subscription(number, lambda config: config.with_filter("conv:1"))
+
+        monkeypatch.setattr(w.hub._sifter, "settle", and_another)
+        granted, reader = await w.join(FakePeer(), only=FEW)
+
+        assert granted.filter == FEW
+        assert reader.subscription.config.filter == "conv:1", "who came last has it set"
+
+
+@virtual_time
 async def test_those_that_share_have_one_filter() -> None:
     async with world() as w:
         await w.join(ana := FakePeer(), only=FEW, share=True)
