@@ -10,7 +10,7 @@ from aiohttp import web
 from relay_server.dashboard.chat import moments_beside, rows_of, transcript
 from relay_server.dashboard.events import readers_of
 from relay_server.dashboard.rendering import render, talk_path
-from relay_server.dashboard.visit import Fields, Visitor, form, page, see
+from relay_server.dashboard.visit import TOO_OLD, Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations.conversations import (
     MAX_TALKS,
@@ -22,7 +22,8 @@ from relay_server.operations.conversations import (
 )
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import show_conversation_test
-from relay_server.operations.why import Why, WhyQuery, why_unanswered
+from relay_server.operations.subscriptions import resume_subscription
+from relay_server.operations.why import Mend, Why, WhyQuery, why_unanswered
 from relay_server.web.api import from_query
 from relay_terminal.words import _
 
@@ -88,15 +89,29 @@ async def conversation(request: web.Request, visitor: Visitor) -> web.StreamResp
 async def replay_conversation(
     request: web.Request, visitor: Visitor, fields: Fields
 ) -> web.Response:
-    """`POST /conversations/{channel}`: send all of a conversation again, to one subscription."""
+    """`POST /conversations/{channel}`: send all of a conversation again, to one subscription.
+
+    Or do what mends that its customer has no answer, and say anew why that has none.
+    """
     # In the query: what a field holds comes back with other line ends.
     channel, key = request.match_info["channel"], request.query.get("key", "")
     if not key:
         raise InvalidValue(_("the page names no conversation: load it again, and press once more"))
-    to = fields.get("subscription", "")
-    await create_replays(visitor.who, NewReplay(Chosen(key=key), channel, to))
+    to, do = fields.get("subscription", ""), fields.get("do", "")
+    told = {"told": "replayed"}
+    if do == Mend.RESUME:
+        await resume_subscription(visitor.who, channel, to)
+        told = {"told": "resumed", "why": "1"}
+    elif do == Mend.REPLAY:
+        chosen = Chosen(events=(fields.get("event", ""),))
+        await create_replays(visitor.who, NewReplay(chosen, channel, to))
+        told = {"told": "again", "why": "1"}
+    elif do:
+        raise InvalidValue(_(TOO_OLD))
+    else:
+        await create_replays(visitor.who, NewReplay(Chosen(key=key), channel, to))
     path = talk_path(channel, key)
-    query = urlencode({"subscription": to, "told": "replayed"})
+    query = urlencode({"subscription": to} | told)
     return see(f"{path}{'&' if '?' in path else '?'}{query}")
 
 

@@ -5,6 +5,7 @@ Questions and answers are in the language of whoever asks.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 import msgspec
@@ -27,6 +28,14 @@ class WhyQuery(msgspec.Struct):
     subscription: str = ""
 
 
+class Mend(enum.StrEnum):
+    """What can be done about it here, by an operation of this name on the subscription or event."""
+
+    REPLAY = "replay"
+    RESUME = "resume"
+    DISCARD = "discard"
+
+
 class Question(msgspec.Struct, omit_defaults=True):
     """A step between a customer's message and its answer.
 
@@ -36,6 +45,7 @@ class Question(msgspec.Struct, omit_defaults=True):
         text: Why that is so.
         event: The event that says it.
         fix: The command, or the step in Chatwoot, that mends it.
+        mends: What whoever asks may do about it here, the best first; only of the cause.
     """
 
     asks: str
@@ -43,6 +53,7 @@ class Question(msgspec.Struct, omit_defaults=True):
     text: str
     event: str = ""
     fix: str = ""
+    mends: list[Mend] = []
 
 
 class Why(msgspec.Struct):
@@ -69,18 +80,26 @@ async def why_unanswered(who: Caller, channel: str, key: str, query: WhyQuery) -
     if asked is not None:
         [states] = await who.store.deliveries(of.number, [asked.sequence])
         own = [delivery_line(one) for one in states if one.subscription == subscription.name]
-        # A replay of what was delivered asks no more than whether it comes again.
-        delivered = (one for one in own if one.state == "delivered")
-        delivery = next(delivered, own[-1] if own else None)
-        questions += [
-            _is_for(delivery, subscription),
-            _delivered(delivery, subscription, who),
-            _taken(delivery),
-        ]
+        # A replay of what was delivered asks no more than whether it comes again. What a replay
+        # delivered is settled so, though its own last attempt failed: the replay's says more.
+        delivered = [one for one in own if one.state == "delivered"]
+        taken = [one for one in delivered if _is_taken(one)]
+        delivery = next(iter(taken or delivered or own[-1:]), None)
+        was_delivered = _delivered(delivery, subscription, who)
+        if was_delivered is None:
+            was_delivered = await _behind(who, of, subscription, lines, asked)
+        questions += [_is_for(delivery, subscription), was_delivered, _taken(delivery)]
         replied = _replied(asked, lines)
         questions += [replied] if replied.answer == "yes" else [_may_answer(state), replied]
     broken = next((one for one in questions if one.answer == "no"), None)
+    for one in questions:
+        one.mends = [m for m in one.mends if one is broken and _may(who, subscription, m)]
     return Why(broken.text if broken else "", asked.event if asked else "", questions)
+
+
+def _may(who: Caller, subscription: Subscription, mend: Mend) -> bool:
+    """Whether that operation would let the caller."""
+    return who.admin or (mend is not Mend.DISCARD and subscription.config.forward is None)
 
 
 def _is_customers(line: Line) -> bool:
@@ -104,53 +123,80 @@ def _is_for(delivery: DeliveryLine | None, subscription: Subscription) -> Questi
     question = _("Is it for {name}?").format(name=name)
     if delivery is None:
         text = _("{name} was made after it came.").format(name=name)
-        return Question(question, "no", text, fix=_("relay-client replay it."))
+        again = _("relay-client replay it.")
+        return Question(question, "no", text, fix=again, mends=[Mend.REPLAY])
     if delivery.state == "skipped":
         text = _("The filter of {name} leaves it out.").format(name=name)
         fix = f"relay-server subscription set {subscription.channel} {name} --filter …"
-        return Question(question, "no", text, fix=fix)
+        return Question(question, "no", text, fix=fix, mends=[Mend.REPLAY])
     if delivery.state == "expired":
         text = _("It waited too long for {name}, and has expired: {reason}.")
         text = text.format(name=name, reason=retold(delivery.reason))
-        return Question(question, "no", text, fix=_("relay-client replay it."))
+        again = _("relay-client replay it.")
+        return Question(question, "no", text, fix=again, mends=[Mend.REPLAY])
     return Question(question, "yes", _("It is."))
 
 
-def _delivered(delivery: DeliveryLine | None, subscription: Subscription, who: Caller) -> Question:
+def _delivered(
+    delivery: DeliveryLine | None, subscription: Subscription, who: Caller
+) -> Question | None:
+    """None where it only waits behind another."""
     question = _("Was it delivered?")
     if delivery is None:
         return Question(question, "unknown", _("It is not for this subscription."))
-    name, attempt = subscription.name, delivery.attempt
+    name, attempt, is_paused = subscription.name, delivery.attempt, subscription.config.paused
     match delivery.state:
         case "delivered":
             return Question(question, "yes", _("At attempt {number}.").format(number=attempt))
-        case "dead" | "discarded":
+        case "dead" | "discarded" as state:
             text = _("It was given up: {reason}.").format(reason=retold(delivery.reason))
-            return Question(question, "no", text, fix=f"relay-client replay --dead --as {name}")
-        case "waiting" if attempt:
-            text = _("Attempt {number} failed: {reason}. It is tried again.")
-            return Question(
-                question, "no", text.format(number=attempt, reason=retold(delivery.reason))
-            )
+            fix = f"relay-client replay --dead --as {name}"
+            mends = [Mend.REPLAY, *([Mend.DISCARD] if state == "dead" else [])]
+            return Question(question, "no", text, fix=fix, mends=mends)
+        case "waiting" if attempt and not is_paused:
+            return Question(question, "no", _failed(delivery), mends=[Mend.REPLAY])
         case "under_way":
             text = _("{name} has it, and has not answered yet.").format(name=name)
             return Question(question, "no", text)
-        case _:  # it has not been sent yet
-            return Question(question, "no", *_held_up(subscription, who))
+        case _:  # it has not been sent yet, or is not to be sent again
+            return _held_up(question, subscription, who)
 
 
-def _held_up(subscription: Subscription, who: Caller) -> tuple[str, str, str]:
-    """Why a delivery has not been sent yet: text, no event, fix."""
+def _failed(delivery: DeliveryLine) -> str:
+    text = _("Attempt {number} failed: {reason}. It is tried again.")
+    return text.format(number=delivery.attempt, reason=retold(delivery.reason))
+
+
+def _held_up(question: str, subscription: Subscription, who: Caller) -> Question | None:
+    """What of its subscription holds a delivery up; None for nothing."""
     name, state = subscription.name, who.parts.hub.readers.state(subscription.number)
     if subscription.config.paused:
         text = _("{name} is paused: {reason}.")
+        text = text.format(name=name, reason=retold(subscription.config.paused))
         fix = f"relay-server subscription resume {subscription.channel} {name}"
-        return text.format(name=name, reason=retold(subscription.config.paused)), "", fix
+        return Question(question, "no", text, fix=fix, mends=[Mend.RESUME])
     if not state.readers:
-        return _("Nobody reads {name}.").format(name=name), "", "relay-client connect"
+        text = _("Nobody reads {name}.").format(name=name)
+        return Question(question, "no", text, fix="relay-client connect")
     if state.waits_for_target is not None:
-        return _("The target of {name} is not there.").format(name=name), "", ""
-    return _("It waits behind an earlier event of the same conversation."), "", ""
+        return Question(question, "no", _("The target of {name} is not there.").format(name=name))
+    return None
+
+
+async def _behind(
+    who: Caller, of: Channel, subscription: Subscription, lines: Sequence[Line], asked: Line
+) -> Question:
+    """Which earlier event of the conversation a delivery waits for, and for what that does."""
+    question = _("Was it delivered?")
+    text = _("It waits behind an earlier event of the same conversation.")
+    earlier = [line for line in lines if line.sequence < asked.sequence]
+    found = await who.store.deliveries(of.number, [line.sequence for line in earlier])
+    for line, states in zip(earlier, found, strict=True):
+        for one in map(delivery_line, states):
+            if one.subscription == subscription.name and one.state in ("waiting", "under_way"):
+                why = _failed(one) if one.state == "waiting" and one.attempt else ""
+                return Question(question, "no", f"{text} {why}".rstrip(), line.event)
+    return Question(question, "no", text)
 
 
 def _taken(delivery: DeliveryLine | None) -> Question:
@@ -159,8 +205,12 @@ def _taken(delivery: DeliveryLine | None) -> Question:
         return Question(question, "unknown", _("It was not asked."))
     if delivery.status is None:
         return Question(question, "no", retold(delivery.reason) or _("It gave no answer."))
-    answer = "yes" if 200 <= delivery.status < 300 else "no"
+    answer = "yes" if _is_taken(delivery) else "no"
     return Question(question, answer, _("It answered {status}.").format(status=delivery.status))
+
+
+def _is_taken(delivery: DeliveryLine) -> bool:
+    return delivery.status is not None and 200 <= delivery.status < 300
 
 
 def _may_answer(state: State) -> Question:
@@ -188,4 +238,5 @@ def _replied(asked: Line, lines: Sequence[Line]) -> Question:
     notes = any(line.message is not None and line.message.private for line in behind)
     text = _("No message of bot or agent came after it.")
     text = _("Only a private note came.") if notes else text
-    return Question(question, "no", text, fix=_("Look at the bot's own log."))
+    fix = _("Look at the bot's own log.")
+    return Question(question, "no", text, fix=fix, mends=[Mend.REPLAY])

@@ -9,11 +9,13 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
+from tests.browser.test_doing import log_in
 from tests.browser.test_pages import plain, send
 from tests.support.browsing import becomes_live, becomes_true
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, OK, Arrival, Target, always
+from tests.support.waiting import until_true
 
 __all__ = ["plain"]
 TALK = "/conversations/chatwoot/2/318"
@@ -168,6 +170,62 @@ async def test_a_conversation_is_replayed_whatever_it_is_called(
     await page.get_by_role("link", name="conversation a").click()
     await page.get_by_role("button", name="Replay the whole conversation to me").click()
     await target.received(2)
+
+
+async def test_what_hinders_an_answer_is_mended_where_it_is_said_without_a_script(
+    relay: Relay, plain: Page, target: Target, token: str
+) -> None:
+    await relay.control("PATCH", "channels/chatwoot", {"policy": {"other_tries": 1}})
+    refused = b"HTTP/1.1 404 No\r\nContent-Length: 10\r\n\r\nno contact"
+    target.answer = always(refused)
+    await relay.connect(token, "--to", target.address)
+    await relay.control("POST", "channels/chatwoot/subscriptions/ana/pause")
+    asked = await send(relay, said(1, "bom dia"))
+    cause, why = plain.locator(".why h2"), plain.get_by_role("button", name="Why no answer?")
+    await plain.goto(f"{relay.url}{TALK}?subscription=ana")
+    await why.click()
+    await expect(cause).to_have_text("ana is paused: paused by hand.")
+    await expect(plain.locator(".why button")).to_have_count(1)
+    await plain.get_by_role("button", name="Resume ana").click()
+    await expect(plain.get_by_text("It goes on.")).to_be_visible()
+
+    await until_true(lambda: is_dead(relay))
+    target.answer = always(OK)
+    await why.click()
+    await expect(cause).to_contain_text("It was given up")
+    await expect(plain.get_by_role("button", name="Discard…")).to_have_count(0)  # an admin's
+    await plain.get_by_role("button", name="Replay it now").click()
+    await expect(plain.get_by_text("It is sent again.")).to_be_visible()
+    await target.received(2)
+    assert target.event_ids == [asked, asked]
+    await until_true(lambda: is_dead(relay, 0))
+    await why.click()
+    await expect(cause).to_have_text("No message of bot or agent came after it.")
+
+
+async def test_only_administrators_mend_a_forward_and_let_go_of_what_is_dead(
+    relay: Relay, page: Page, context: BrowserContext, target: Target
+) -> None:
+    await relay.control("PATCH", "channels/chatwoot", {"policy": {"other_tries": 1}})
+    target.answer = always(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+    url = f"http://{target.address}/hook"
+    await relay.control("POST", "forwards", {"name": "prod", "channel": "chatwoot", "url": url})
+    await send(relay, said(1, "bom dia"))
+    await until_true(lambda: is_dead(relay))
+    await page.goto(f"{relay.url}{TALK}?subscription=prod&why=1")
+    await expect(page.locator(".why h2")).to_contain_text("It was given up")
+    await expect(page.locator(".why button")).to_have_count(0)
+    boss = await relay.make_token("boss", "admin")
+    page = await log_in(relay, context, boss)
+    await page.goto(f"{relay.url}{TALK}?subscription=prod&why=1")
+    await page.get_by_role("button", name="Discard…").click()
+    await page.get_by_role("button", name="Discard", exact=True).click()
+    await until_true(lambda: is_dead(relay, 0))
+
+
+async def is_dead(relay: Relay, count: int = 1) -> bool:
+    """Whether so many deliveries are."""
+    return len((await relay.control("GET", "dead"))["dead"]) == count
 
 
 async def test_keys_step_from_conversation_to_conversation(relay: Relay, page: Page) -> None:

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
+from relay_protocol.messages import Wanted
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
 from relay_server.operations import conversations
 from relay_server.values import Attempt, Mark, MarkState, Progress
 from tests.support.chatwoot import fixture
 from tests.support.clock import START_MS
 from tests.unit.server.asking import Asking, Json, append
-from tests.unit.server.support import Served
+from tests.unit.server.support import FakePeer, Served
 
 CUSTOMER = "message_created_incoming"
 AGENT = "message_created_outgoing_api_inbox"
 NOTE = "message_created_private_note"
+FAILED = "Attempt 1 failed: it failed. It is tried again."
 
 
 async def told(served: Served, name: str, number: int = 318, **changes: Any) -> str:
@@ -195,6 +197,10 @@ def answers(found: Json) -> list[str]:
     return [question["answer"] for question in found["questions"]]
 
 
+def mends(found: Json) -> list[list[str]]:
+    return [question["mends"] for question in found["questions"] if "mends" in question]
+
+
 async def test_all_went_well(subscribed: Served, ana: Asking) -> None:
     await told(subscribed, CUSTOMER, id=1)
     await told(subscribed, AGENT, id=2)
@@ -238,32 +244,55 @@ async def test_nobody_reads(subscribed: Served, ana: Asking) -> None:
 async def test_it_is_paused(subscribed: Served, ana: Asking, admin: Asking) -> None:
     await told(subscribed, CUSTOMER)
     await admin.ok("POST", "channels/chatwoot/subscriptions/ana/pause")
+    found = await why(ana)
+    assert found["cause"] == "ana is paused: paused by hand."
+    assert mends(found) == [["resume"]]
+    # Also where it was tried before: 410 pauses a subscription.
+    await settle(subscribed, 1, MarkState.WAITING, Response(410))
     assert (await why(ana))["cause"] == "ana is paused: paused by hand."
 
 
 @pytest.mark.parametrize(
-    ("state", "outcome", "cause"),
+    ("state", "outcome", "cause", "mend"),
     [
-        (MarkState.WAITING, Response(503), "Attempt 1 failed: it failed. It is tried again."),
-        (MarkState.DEAD, Response(404), "It was given up: it failed."),
-        (
-            MarkState.WAITING,
-            Failure(FailureKind.NETWORK),
-            "Attempt 1 failed: it failed. It is tried again.",
-        ),
+        (MarkState.WAITING, Response(503), FAILED, [["replay"]]),
+        (MarkState.DEAD, Response(404), "It was given up: it failed.", [["replay"]]),
+        (MarkState.WAITING, Failure(FailureKind.NETWORK), FAILED, [["replay"]]),
         (
             MarkState.UNDER_WAY,
             Failure(FailureKind.NETWORK),
             "ana has it, and has not answered yet.",
+            [],
         ),
     ],
 )
 async def test_it_was_not_delivered(
-    subscribed: Served, ana: Asking, state: MarkState, outcome: Outcome, cause: str
+    subscribed: Served, ana: Asking, state: MarkState, outcome: Outcome, cause: str, mend: Any
 ) -> None:
     await told(subscribed, CUSTOMER)
     await settle(subscribed, 1, state, outcome)
-    assert (await why(ana))["cause"] == cause
+    found = await why(ana)
+    assert (found["cause"], mends(found)) == (cause, mend)
+
+
+async def test_it_waits_behind_an_event_that_failed(subscribed: Served, ana: Asking) -> None:
+    earlier = await told(subscribed, CUSTOMER, id=1)
+    await told(subscribed, CUSTOMER, id=2)
+    await settle(subscribed, 1, MarkState.WAITING, Response(503))
+    await subscribed.context.hub.join(FakePeer(window=0), Wanted("chatwoot"), "ana")
+    found = await why(ana)
+    behind = "It waits behind an earlier event of the same conversation."
+    assert found["cause"] == f"{behind} {FAILED}"
+    assert found["questions"][2]["event"] == earlier
+
+
+async def test_what_is_dead_administrators_may_also_let_go(
+    subscribed: Served, admin: Asking
+) -> None:
+    await told(subscribed, CUSTOMER)
+    await settle(subscribed, 1, MarkState.DEAD, Response(404))
+    path = "conversations/chatwoot/318/why?subscription=ana"
+    assert mends(await admin.ok("GET", path)) == [["replay", "discard"]]
 
 
 @pytest.mark.parametrize(
