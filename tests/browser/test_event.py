@@ -143,7 +143,7 @@ async def test_two_attempts_are_compared(
     await page.goto(f"{relay.url}/events/{event}")
     await page.get_by_role("link", name="Compare attempts").click()
     heading = page.get_by_role("heading", level=1)
-    await expect(heading).to_have_text("First 500, then 200, and answered otherwise")
+    await expect(heading).to_have_text("First 500, then 200, and the answers differ")
     rows = page.locator(".differences tbody tr")
     await expect(rows.filter(has_text="/error")).to_contain_text("<b>bolo</b>")
     await expect(rows.filter(has_text="/n")).to_have_count(0)
