@@ -19,6 +19,8 @@ from tests.support.needs import lacks
 from tests.support.postgres import database_of, programs
 from tests.support.stores import open_test_store
 
+REST = (b"r", b"{}", 0, None)  # of a row
+
 
 @pytest.fixture
 async def place(tmp_path: Path) -> Place:
@@ -39,10 +41,13 @@ def links(place: Place) -> Iterator[tuple[Link, Link, Link]]:
         yield first, second, reading
 
 
-def append(link: Link, name: str) -> list[int]:
-    """Store a webhook: its sequence."""
-    row = Row(1, 0, 1 << 60, name, START_MS, 2, "7", "k", None, None, b"r", b"{}", 0, None)
-    answers = append_rows(link, [row], IN_THE_CLEAR, within_s=5.0)
+def append(link: Link, *names: str) -> list[int]:
+    """Store webhooks: their sequences."""
+    rows = [
+        Row(1, 0, 1 << 60, name, START_MS, 2, "7", "k", f"s_{name}", name.encode(), *REST)
+        for name in names
+    ]
+    answers = append_rows(link, rows, IN_THE_CLEAR, within_s=5.0)
     return [sequence_of(answer.place) for answer in answers]
 
 
@@ -98,3 +103,15 @@ def test_nobody_is_told_inside_a_transaction_that_writes(links: tuple[Link, Link
         writing.notify("relay", "told")
     writing.rollback()
     writing.notify("relay", "told")
+
+
+def test_what_nobody_sent_before_is_looked_up_once(links: tuple[Link, Link, Link]) -> None:
+    """While its channel is locked: other servers wait for as long."""
+    link = links[0]
+    link.script("SET enable_seqscan = off")  # which a table of a few rows would be read by
+    link.begin()
+    looked = "SELECT pg_stat_get_xact_numscans('relay.events_by_sender_id'::regclass)"
+    [(before,)] = link.rows(looked)
+    assert append(link, *(f"evt_{n}" for n in range(10))) == list(range(1, 11))
+    assert link.rows(looked) == [(before + 10,)]
+    link.rollback()
