@@ -152,7 +152,7 @@ async def _connected(
     except TimeoutError as exc:
         why = f"{address} does not answer within {CONNECT_S:g} s"
         raise NoBridge(why, FIX_WAY) from exc
-    except (aiohttp.ClientError, OSError) as exc:
+    except (aiohttp.ClientError, OSError, ValueError) as exc:  # the last of what is no host's name
         raise NoBridge(f"{address} cannot be reached: {_reason(exc)}", FIX_WAY) from exc
 
 

@@ -56,6 +56,8 @@ class Reach:
                 await self._look()
             except RelayError as exc:  # the database is away, and that is told elsewhere
                 log.debug("whether other servers are reached is not known", error=str(exc))
+            except Exception as exc:  # no reason to end the server
+                log.error("whether other servers are reached is not known", exc_info=exc)
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
@@ -90,4 +92,4 @@ class Reach:
             if self._noted.get(name) != missed.why:
                 log.warning("another server is not reached", other=name, error=missed.why)
         for name in self._noted.keys() - lasting.keys():
-            log.info("no other server is missed any more", other=name)
+            log.info("another server is missed no more", other=name)
