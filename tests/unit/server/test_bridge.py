@@ -91,7 +91,7 @@ async def test_another_server_is_reached_if_it_says_that_it_is_the_one(
     ("address", "why"),
     [
         ("http://127.0.0.1:1", "cannot be reached: Connection refused"),
-        ("http://a..b:1", "http://a..b:1 cannot be reached: "),  # as from a template that said nothing
+        ("http://a..b:1", "http://a..b:1 cannot be reached: "),  # of an empty template
         ("http://no-such-host.invalid:1", "no-such-host.invalid:1 cannot be reached: "),
     ],
 )
