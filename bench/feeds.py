@@ -12,14 +12,16 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.processes import highest_resident_mib, resident_mib
 from bench.scenarios import Figures, Target, post, warm_up
-from bench.strains import LIVE_RATE, Size, arrived, at
+from bench.strains import LIVE_RATE, STEADILY, Size, arrived, at
 from bench.usage import usage
 from bench.ways import RelayWay, relay
+from relay_server.store.cache import MAX_EVENTS
 
 ON_PORT, ON_HOST = 3, 2  # feeds of one token, and of nobody: of either there may be four
 EVENT = b"event: event\n"
 SEARCH = "/api/v1/events?limit=50&q=bom+bolo"
 SEARCH_EACH_S = 1.0
+FILLING = [*STEADILY, "--count", str(MAX_EVENTS)]
 LEAST_SHARE = 0.9  # of what happens, that a feed must tell of
 
 
@@ -34,9 +36,12 @@ def watched(target: Target, way: RelayWay, size: Size) -> Figures:
     """Webhooks at 50 a second alone, with five feeds of all that happens and searches, and alone.
 
     The quiet figures are the means of the two around. A viewer's CPU is a fifth of what the server
-    takes more than in them, the searches' included; its memory one of what the server grows by.
+    takes more than in them, the searches' included; its memory one of what the server grows by. It
+    would grow without viewers, too, until it has as many new events in memory as it ever has: so
+    these are posted before.
     """
     server, number = way.processes["server"], ON_PORT + ON_HOST
+    arrived(target, post(target, way, target.reset(), FILLING))
     before = _live(target, way, size.quiet_s)
     idle = resident_mib(server)
     with _watching(way) as told, _searching(way), highest_resident_mib(server) as highest:

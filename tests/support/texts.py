@@ -24,6 +24,20 @@ HARD_TEXTS = (
     "x" * 9_000,
 )
 
+# What nobody should type into a search, and somebody does.
+HARD_QUESTIONS = (
+    *HARD_TEXTS,
+    '"',
+    "*",
+    "NEAR(",
+    "OR",
+    "-",
+    "kind:",
+    "is:faild",
+    "😀",
+    "a" * 1_900,
+)
+
 
 def body_of(says: str, *, talk: int = 7, name: str = "João Gonçalves", **more: object) -> bytes:
     """A customer's message, or what `more` makes of it."""
