@@ -29,6 +29,8 @@ MODULES = (
     "copy",
     "kept",
     "press",
+    "status",
+    "stream",
     "feed",
     "menus",
     "choose",

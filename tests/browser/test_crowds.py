@@ -16,8 +16,10 @@ from tests.browser.test_live import open_list, send
 from tests.support.browsing import Seen, becomes_live, becomes_true, event_ids
 from tests.support.events import new_event
 from tests.support.relay import Relay
+from tests.support.target import OK, Arrival, Target
 
 MANY, AT_ONCE = 5_000, 500
+FEW = 8  # that a client has under way at once
 RATE_PER_S, SECONDS = 50, 3
 DRAW_MS = 120  # between two drawings of a list, at least
 PAGES = 2  # that may be asked for, and drawn, after a gap: the newest events, and their states
@@ -42,6 +44,8 @@ WATCH = """id => {
 }"""
 SEEN = "({...seen, lasted: performance.now() - seen.began})"
 ELEMENTS = "document.querySelectorAll('*').length"
+OF_ROWS = """id => [...document.querySelectorAll(`[data-event-id]:not([data-event-id="${id}"])`)]
+  .reduce((sum, row) => sum + 1 + row.querySelectorAll("*").length, 0)"""
 
 
 async def test_nothing_that_one_reads_moves_at_fifty_webhooks_a_second(
@@ -64,6 +68,31 @@ async def test_nothing_that_one_reads_moves_at_fifty_webhooks_a_second(
     assert 0 < seen["drawn"] <= seen["lasted"] / DRAW_MS + 1
     assert seen["made"] == 0, "what comes is counted, and no more"
     assert await event_ids(page) == ids
+
+
+async def test_a_list_that_follows_makes_its_rows_and_nothing_else(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    """What becomes of their deliveries changes what there is."""
+    may_answer = asyncio.Event()
+
+    async def answer(_: Arrival) -> bytes:
+        await may_answer.wait()
+        return OK
+
+    target.answer = answer
+    await relay.connect(token, "--to", target.address)
+    first = await send(relay, 0)
+    await open_list(relay, page)
+    await page.evaluate(WATCH, first)
+    for number in range(1, FEW):
+        await send(relay, number, conversation=number)
+    under_way, delivered = (page.get_by_label(f"ana: {s}") for s in ("under way", "delivered"))
+    await expect(under_way).to_have_count(FEW)
+    may_answer.set()
+    await expect(delivered).to_have_count(FEW)
+    seen = await page.evaluate(SEEN)
+    assert seen["made"] == await page.evaluate(OF_ROWS, first)
 
 
 async def test_the_pill_says_how_much_comes_while_it_is_much(relay: Relay, page: Page) -> None:

@@ -22,7 +22,8 @@ export const chooseRows = (list) => {
     button.title = number ? "" : _("Choose rows first: with their boxes, or x");
     button.textContent = number ? `${text} (${number})` : text;
   };
-  for (const name of ["change", "drawn"]) list.addEventListener(name, count);
+  list.addEventListener("change", count);
+  list.addEventListener("drawn", () => shown && count());
   count();
 };
 

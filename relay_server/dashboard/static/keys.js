@@ -1,5 +1,5 @@
 import { BASE, _, all, one } from "./dom.js";
-import { togglePause } from "./feed.js";
+import { togglePause } from "./status.js";
 import { chooseGroup, chooseRow, settleChosen } from "./choose.js";
 import { closeMenus } from "./menus.js";
 

@@ -4,7 +4,7 @@ import { localTime } from "./time.js";
 /** A row of a list, as `row` in `parts.html` makes it. */
 const MOST_STATES = 4; // that a row shows
 const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
-const NAMES = { pending: "waiting", under_way: "under-way", waiting: "retrying", delivered: "delivered", dead: "dead", discarded: "skipped", skipped: "skipped", expired: "skipped" };
+const MARKS = { pending: "waiting", under_way: "under-way", waiting: "retrying", discarded: "skipped", expired: "skipped" }; // of others the state's own name
 const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
 
 // What browsers and proxies take out of a path; `rendering.py` has the same rule.
@@ -24,14 +24,13 @@ export const makeRow = (template, event) => {
   row.dataset.sequence = event.sequence;
   const [first, kind, talk, who, says, states] = row.children;
   const link = first.firstElementChild;
-  link.setAttribute("href", `${BASE}events/${encodeURIComponent(event.id)}`);
+  link.href = `${BASE}events/${encodeURIComponent(event.id)}`;
   first.lastElementChild.name = event.id;
   const time = link.firstElementChild;
   const at = new Date(event.received_at);
-  time.setAttribute("datetime", at.toISOString());
-  time.setAttribute("title", at.toISOString());
+  time.dateTime = time.title = at.toISOString();
   time.textContent = localTime(at);
-  say(kind.firstElementChild, event.kind || `${event.method} ${event.request_target}`);
+  say(kind, event.kind || `${event.method} ${event.request_target}`);
   const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
   if (direction) kind.prepend(mark(...direction));
   if (event.key) {
@@ -50,23 +49,19 @@ export const makeRow = (template, event) => {
 };
 
 /** Show how a delivery is in a row's last cell, if it is one of the first. @param {Element} states @param {any} delivery */
-export const showState = (states, delivery) => {
-  const shown = [...states.children];
-  const old = shown.find((one) => one.dataset.subscription === delivery.subscription);
-  if (old) old.replaceWith(stateOf(delivery));
-  else if (shown.length < MOST_STATES) states.append(stateOf(delivery));
-};
-
-/** @param {any} delivery */
-const stateOf = (delivery) => {
-  const element = document.createElement("span");
-  element.className = "state";
-  element.dataset.subscription = delivery.subscription;
-  element.append(mark(NAMES[delivery.state] ?? "waiting", `${delivery.subscription}: ${WORDS[delivery.state] ?? delivery.state}`));
-  if (delivery.attempt > 1) {
-    const times = document.createElement("sup");
-    times.textContent = String(delivery.attempt);
-    element.append(times);
+export const showState = (states, { subscription, state, attempt }) => {
+  let shown = [...states.children].find((one) => one.dataset.subscription === subscription);
+  if (!shown) {
+    if (states.childElementCount === MOST_STATES) return;
+    shown = states.appendChild(document.createElement("span"));
+    shown.className = "state";
+    shown.dataset.subscription = subscription;
+    shown.append(mark("", ""));
   }
-  return element;
+  // What there is changes: another element would have the row laid out anew.
+  const [icon, times] = shown.children;
+  icon.className = `mark mark-${MARKS[state] ?? state}`;
+  icon.setAttribute("aria-label", `${subscription}: ${WORDS[state] ?? state}`);
+  if (attempt > 1) (times ?? shown.appendChild(document.createElement("sup"))).textContent = attempt;
+  else times?.remove();
 };

@@ -1,5 +1,5 @@
 import { _, all, one } from "./dom.js";
-import { isPaused } from "./feed.js";
+import { isPaused } from "./status.js";
 import { Rate } from "./rate.js";
 import { makeRow, showState } from "./row.js";
 
@@ -14,6 +14,7 @@ const MUCH = 20; // rows a second
 const MOST = 100; // two pages of the list, as each costs in every drawing; to older ones a link leads
 const ANNOUNCE_MS = 10_000; // between two that are read out to who does not see the list
 const FEW = 3; // rows that may come with a fade; of more each frame of it would cost
+
 export class Rows {
   /** @param {HTMLElement} list @param {HTMLTemplateElement} template @param {HTMLElement} pill @param {() => void} inserted */
   constructor(list, template, pill, inserted) {
@@ -34,6 +35,7 @@ export class Rows {
     this.announcing = 0;
     this.shown = new Map(all("[data-event-id]", list).map((row) => [row.dataset.eventId, row]));
     this.ids = new Set(this.shown.keys()); // and of those that come
+    this.older = one("a[rel=next]");
     pill.addEventListener("click", () => this.showNew());
     document.addEventListener("unpaused", () => this.later());
   }
@@ -125,15 +127,18 @@ export class Rows {
     return this.rate.perSecond > MUCH;
   }
 
-  /** Nobody reads further down, and nothing is in hand. */
+  /** Nobody reads further down, and nothing is in hand: of which the list's own elements are too many to ask each time. */
   get follows() {
-    return scrollY < 40 && !this.list.contains(document.activeElement) && document.visibilityState === "visible" && !this.hole && !isPaused() && !one("[aria-current], :checked", this.list);
+    return scrollY < 40 && !this.list.contains(document.activeElement) && !document.hidden && !this.hole && !isPaused() && !one("#chosen[data-any]") && !(this.list.closest(".open") && one("[aria-current]", this.list));
   }
 
   draw() {
     this.timer = 0;
     if (this.coming.length && (this.isFollowing = this.follows)) this.insert(); // asks where the page is, which costs least before anything changes
-    for (const delivery of this.states.values()) this.patch(delivery);
+    for (const delivery of this.states.values()) {
+      const row = this.shown.get(delivery.event);
+      if (row) showState(row.lastElementChild, delivery);
+    }
     this.states.clear();
     this.count();
     this.list.dispatchEvent(new Event("drawn"));
@@ -156,24 +161,23 @@ export class Rows {
       this.shown.set(row.dataset.eventId, row);
     }
     this.list.prepend(...made);
-    this.drop(this.rows.slice(this.isAnew ? made.length : MOST));
+    this.drop(this.isAnew ? made.length : MOST);
     this.isAnew = false;
     this.inserted();
   }
 
-  get rows() {
-    return all("[data-event-id]", this.list);
-  }
-
-  /** Take rows out; the link to older events leads to them. @param {HTMLElement[]} rows */
-  drop(rows) {
-    for (const row of rows) {
-      this.ids.delete(row.dataset.eventId);
-      this.shown.delete(row.dataset.eventId);
+  /** Keep so many rows; the link to older events leads to the others. @param {number} most */
+  drop(most) {
+    const kept = [...this.list.children].filter((row) => row.hasAttribute("data-event-id"));
+    const gone = kept.splice(most);
+    for (const row of gone) {
+      const { eventId } = row.dataset;
+      this.ids.delete(eventId);
+      this.shown.delete(eventId);
       row.remove();
     }
-    const [older, last] = rows.length ? [one("a[rel=next]"), this.rows.at(-1)] : [];
-    if (!older || !last) return;
+    const [last, older] = [kept.at(-1), this.older];
+    if (!gone.length || !last || !older) return;
     const query = new URLSearchParams(older.search);
     query.set("before", last.dataset.sequence);
     older.search = String(query);
@@ -189,11 +193,5 @@ export class Rows {
     this.pill.dataset.newCount = String(number);
     this.pill.textContent = text;
     this.pill.hidden = !number;
-  }
-
-  /** @param {any} delivery */
-  patch(delivery) {
-    const row = this.shown.get(delivery.event);
-    if (row) showState(row.lastElementChild, delivery);
   }
 }

@@ -8,6 +8,7 @@ import pytest
 
 from relay_server.dashboard.assets import FOLDER, MODULES, assets
 
+MOST_LINES = 200
 TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 
 
@@ -18,6 +19,11 @@ def served(name: str) -> bytes:
 @pytest.mark.parametrize(("name", "most"), [("app.css", 10_240), ("app.js", 15_360)])
 def test_what_a_browser_loads_for_all_pages_is_small(name: str, most: int) -> None:
     assert len(assets().by_path[assets().names[name]].compressed) <= most
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_read_at_one_go(name: str) -> None:
+    assert len((FOLDER / f"{name}.js").read_text("utf-8").splitlines()) < MOST_LINES
 
 
 def test_a_script_is_served_without_what_only_its_readers_need() -> None:
