@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic_settings import BaseSettings
 
 import relay_chatwoot
 import relay_client.chatwoot
@@ -44,7 +43,9 @@ from relay_server.settables import Bounds, settings_of
 from relay_server.settings import ServerSettings
 from relay_server.web.access import CODES
 from relay_server.web.limits import Limit
+from relay_terminal.settings import Setting, Settings
 from relay_terminal.usage import is_shown, made, spelled
+from relay_terminal.values import Secret
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -52,9 +53,9 @@ MADE = re.compile(r"(<!-- made: (\w+) -->)(\n?).*?(\n?<!-- end -->)", re.DOTALL)
 
 # Defaults that depend on the machine, and what to say instead.
 DEFAULT_PLACES = {"data_dir": "`relay-server` in the user's data folder (`~/.local/share`)"}
-KINDS = {"path": "path", "password": "secret", "string": "text", "array": "list"}
-KINDS |= {"boolean": "`true` or `false`", "integer": "whole number", "number": "number"}
-BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to"}
+KINDS = {Path: "path", Secret: "secret", str: "text", tuple: "list"}
+KINDS |= {bool: "`true` or `false`", int: "whole number", float: "number"}
+BOUNDS = {"ge": "from", "gt": "above", "le": "to"}
 # Codes that no class has: they are written where an answer is made.
 OTHER_CODES = {
     "error": "The server failed to answer; its log says why.",
@@ -91,30 +92,30 @@ def _listed(words: Iterable[str]) -> list[str]:
     return [", ".join(f"`{word}`" for word in words)]
 
 
-def _settings(settings: type[BaseSettings], prefix: str, *commands: Any) -> Iterator[str]:
+def _settings(settings: type[Settings], prefix: str, *commands: Any) -> Iterator[str]:
     options = [p for c in commands for p in c.params if p.param_type_name == "option"]
     flags = {option.name: f"`{option.opts[0]}`" for option in options}
     rows = list[Sequence[object]]()
-    for name, said in settings.model_json_schema()["properties"].items():
-        default = DEFAULT_PLACES.get(name) or _default(said.get("default"))
+    for name, one in settings.declared().items():
+        default = DEFAULT_PLACES.get(name) or _default(one.default)
         variable = f"`{prefix}{name.upper()}`"
-        rows.append((variable, flags.get(name, ""), _takes(said), default, said["description"]))
+        rows.append((variable, flags.get(name, ""), _takes(one), default, one.meta.description))
     return _table("variable | flag | takes | default | meaning", rows)
 
 
-def _takes(said: dict[str, Any]) -> str:
-    """What a setting takes, by its JSON schema."""
-    kind = next(k for k in said.get("anyOf", [said]) if k.get("type") != "null")
-    if "enum" in kind or "const" in kind:
-        return _listed(kind.get("enum") or [kind["const"]])[0]
-    bounds = (f"{word} {kind[name]}" for name, word in BOUNDS.items() if name in kind)
-    return " ".join([KINDS[kind.get("format", kind["type"])], *bounds])
+def _takes(one: Setting) -> str:
+    """What a setting takes."""
+    if get_origin(one.kind) is Literal:
+        return _listed(get_args(one.kind))[0]
+    given = ((word, getattr(one.meta, name)) for name, word in BOUNDS.items())
+    bounds = (f"{word} {bound}" for word, bound in given if bound is not None)
+    return " ".join([KINDS[get_origin(one.kind) or one.kind], *bounds])
 
 
 def _default(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return "" if value in (None, "", []) else f"`{value}`"
+    return "" if value in (None, "", ()) else f"`{value}`"
 
 
 def _sections(command: Any, path: str) -> Iterator[str]:

@@ -69,6 +69,7 @@ UNSHOWN_NAMES = {
     "_OF_401",
     "Setting",
     "Field",
+    "setting",
     "StoreBackoff",
     "ProtocolError",
     "AssertionError",

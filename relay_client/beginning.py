@@ -42,7 +42,7 @@ async def settle_beginning(configuration: Configuration, console: Console) -> Co
                 await _explain(api, known, since, console)
     except RelayUnreachable:
         pass  # connect waits for it; a new subscription begins there all the same
-    settings = configuration.settings.model_copy(update={"since": since})
+    settings = dataclasses.replace(configuration.settings, since=since)
     return dataclasses.replace(configuration, settings=settings)
 
 

@@ -162,7 +162,7 @@ def prepare(
     """The configuration that options give, and the console that goes with it."""
     from relay_client.settings import ClientSettings, load
 
-    flags = {name: value for name, value in options.items() if name in ClientSettings.model_fields}
+    flags = {name: value for name, value in options.items() if name in ClientSettings.declared()}
     configuration = load(flags, with_login=with_login)
     console: Console = ctx.obj
     return configuration, console.coloured(configuration.colour)

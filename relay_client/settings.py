@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import ssl
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+import msgspec
 
 from relay_client import saved_login
 from relay_client.errors import UsageError
@@ -27,7 +20,9 @@ from relay_http.files import read_text, why_not
 from relay_http.target import Target
 from relay_http.tls import target_context
 from relay_protocol.limits import WINDOW_DELIVERIES
-from relay_protocol.text import plainly, trimmed
+from relay_protocol.text import trimmed
+from relay_terminal.settings import Impossible, Settings, of_environment, setting
+from relay_terminal.values import Secret
 from relay_terminal.words import N_, _
 
 _PREFIX = "RELAY_CLIENT_"
@@ -43,94 +38,121 @@ LOGIN, PROJECT = N_("saved login"), FILE  # as sources
 _SOURCES = (N_("environment"), N_("flag"))  # the others that are shown
 
 
-class ClientSettings(BaseSettings):
+def is_token(text: str) -> bool:
+    """Say whether a text can be sent as a token: one word of visible ASCII characters."""
+    return bool(text) and all("!" <= char <= "~" for char in text)
+
+
+def _page(value: str) -> str:
+    parts = urllib.parse.urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ValueError(_("it is not like https://chat.example.com"))
+    return value.rstrip("/")
+
+
+def _sendable(value: Secret) -> Secret:
+    if not is_token(value.reveal()):
+        raise ValueError(_("a token is one word of ASCII characters"))
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "url": parse_url,
+    "chatwoot_url": _page,
+    "token": _sendable,
+    "send_token": _sendable,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings(Settings):
     """All of the client's configuration; no other module reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    CHECKS = _CHECKS
 
-    url: str | None = Field(None, description="The relay, e.g. https://relay.example.com.")
-    profile: str | None = Field(
+    url: str | None = setting(None, description="The relay, e.g. https://relay.example.com.")
+    profile: str | None = setting(
         None, description="Which of several saved logins, as `login --profile` named it."
     )
-    token: SecretStr | None = Field(None, description="Token with the scope subscribe.")
-    token_file: Path | None = Field(None, description="File with the token, instead of `token`.")
-    ca_file: Path | None = Field(
+    token: Secret | None = setting(None, description="Token with the scope subscribe.")
+    token_file: Path | None = setting(None, description="File with the token, instead of `token`.")
+    ca_file: Path | None = setting(
         None, description="More certificates to trust towards the relay, in PEM."
     )
-    config_dir: Path | None = Field(
+    config_dir: Path | None = setting(
         None, description="Where the login is kept, instead of the user's config directory."
     )
-    state_dir: Path | None = Field(
+    state_dir: Path | None = setting(
         None,
         description="Where the journal of delivered webhooks is kept, instead of the user's state "
         "directory.",
     )
-    send_token: SecretStr | None = Field(
+    send_token: Secret | None = setting(
         None,
         description="Token with the scope send, for `send`; by default `token`, where it has that.",
     )
-    send_token_file: Path | None = Field(
+    send_token_file: Path | None = setting(
         None, description="File with the token, instead of `send_token`."
     )
-    webhook_secret: SecretStr | None = Field(
+    webhook_secret: Secret | None = setting(
         None, description="Secret that `send --signed` signs with, as Chatwoot shows it."
     )
-    webhook_secret_file: Path | None = Field(
+    webhook_secret_file: Path | None = setting(
         None, description="File with the secret, instead of `webhook_secret`."
     )
-    chatwoot_url: str | None = Field(
+    chatwoot_url: str | None = setting(
         None, description="Where `open` finds conversations, e.g. https://chat.example.com."
     )
-    to: Annotated[tuple[str, ...], NoDecode] = Field(
+    to: tuple[str, ...] = setting(
         (),
         description="Targets, [CHANNEL=][https://]HOST:PORT[/path]; several are separated by"
         " commas.",
     )
-    target_ca: Path | None = Field(
+    target_ca: Path | None = setting(
         None, description="More certificates to trust towards targets by https://, in PEM."
     )
-    insecure_target: bool = Field(
+    insecure_target: bool = setting(
         False, description="Take any certificate of a target by https://, and so anybody for it."
     )
-    channel: str | None = Field(None, description="Channel of the target that names none.")
-    name: str | None = Field(
+    channel: str | None = setting(None, description="Channel of the target that names none.")
+    name: str | None = setting(
         None,
         description="Name of the subscription, 1 to 63 of a-z, 0-9, ., _ and -; the token's by"
         " default.",
     )
-    share: bool = Field(
+    share: bool = setting(
         False,
         description="Share the subscription's webhooks with the other clients of its name that say "
         "so, instead of taking over.",
     )
-    filter: str | None = Field(
+    filter: str | None = setting(
         None,
         description="Which webhooks the subscription gets from now on, e.g. kind:message_*; empty "
         "for all. As it is set by default.",
     )
-    since: str = Field(
+    since: str = setting(
         "cursor",
         description="Where a new subscription starts: now, beginning, 2h, 3d, an RFC 3339 time or"
         " an event; cursor goes on where it was.",
     )
-    temporary: bool = Field(
+    temporary: bool = setting(
         False, description="The subscription goes with the connection, under a name of its own."
     )
-    resign: bool | None = Field(
+    resign: bool | None = setting(
         None,
         description="Whether webhooks are signed anew, so that an app that looks at the time of a"
         " signature takes late ones. As it is set by default.",
     )
-    timeout_s: float = Field(
+    timeout_s: float = setting(
         30.0, gt=0, le=3_600, description="Seconds that a target may take to answer."
     )
-    concurrency: int = Field(
+    concurrency: int = setting(
         8,
         ge=1,
         le=WINDOW_DELIVERIES,  # the relay sends no more than these at once
         description="How many webhooks a client's targets get at the same time.",
     )
-    output: Literal["pretty", "plain", "json"] | None = Field(
+    output: Literal["pretty", "plain", "json"] | None = setting(
         None, description="What connect prints; pretty on a terminal, otherwise plain."
     )
 
@@ -148,50 +170,6 @@ class ClientSettings(BaseSettings):
             raise UsageError(
                 f"--target-ca {exc}", _("It must be a readable file of certificates in PEM.")
             ) from exc
-
-    @field_validator("url")
-    @classmethod
-    def _normal_url(cls, value: str | None) -> str | None:
-        return None if value is None else parse_url(value)
-
-    @field_validator("to", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("output", mode="before")
-    @classmethod
-    def _any_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("chatwoot_url")
-    @classmethod
-    def _page(cls, value: str | None) -> str | None:
-        parts = urllib.parse.urlsplit(value or "https://chat.example.com")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise ValueError(_("it is not like https://chat.example.com"))
-        return None if value is None else value.rstrip("/")
-
-    @field_validator("token", "send_token")
-    @classmethod
-    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_token(value.get_secret_value()):
-            raise ValueError(_("a token is one word of ASCII characters"))
-        return value
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values as given: `load` puts the layers together, to know each one's source."""
-        return (init_settings,)
 
 
 @dataclass(frozen=True)
@@ -242,11 +220,11 @@ class Configuration:
                     "Run relay-client login {url}, or give RELAY_CLIENT_TOKEN or --token-file."
                 ).format(url=url),
             )
-        return Relay(url, token.get_secret_value(), self.settings.ca_file)
+        return Relay(url, token.reveal(), self.settings.ca_file)
 
     def described(self) -> dict[str, dict[str, object]]:
         """Every setting's value and source, the token hidden."""
-        values = self.settings.model_dump(mode="json")  # which masks the token
+        values = msgspec.to_builtins(self.settings, enc_hook=str)  # which masks the token
         return {
             name: {"value": value, "source": self.sources[name]} for name, value in values.items()
         }
@@ -265,7 +243,7 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     """
     _refuse_unknown(os.environ)
     given = {name: value for name, value in flags.items() if value not in (None, [], ())}
-    environment = trimmed(EnvSettingsSource(ClientSettings)(), _EMPTY_COUNTS)
+    environment = trimmed(of_environment(ClientSettings, _PREFIX, os.environ), _EMPTY_COUNTS)
     named = environment.get("config_dir")
     folder = Path(str(named)) if named else saved_login.default_folder()
     project = read_project(_home())
@@ -278,7 +256,7 @@ def load(flags: Mapping[str, object], *, with_login: bool = True) -> Configurati
     }
     if with_login:
         layers[LOGIN] = {**saved_login.load(folder, _profile(layers))}
-    sources = dict.fromkeys(ClientSettings.model_fields, DEFAULT)
+    sources = dict.fromkeys(ClientSettings.declared(), DEFAULT)
     values: dict[str, object] = {}
     for source, layer in layers.items():
         values |= layer
@@ -393,11 +371,9 @@ _SECRETS = {"token": read_token, "send_token": read_token, "webhook_secret": _re
 
 def _validated(values: dict[str, object], sources: Mapping[str, str]) -> ClientSettings:
     try:
-        return ClientSettings.model_validate(values)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        name = str(first["loc"][0])
-        message = plainly(first["msg"])
+        return ClientSettings.read(values)
+    except Impossible as exc:
+        name, message = exc.problems[0]
         raise UsageError(f"{_called(name, sources[name])}: {message}") from exc
 
 
@@ -416,7 +392,7 @@ def _called(name: str, source: str) -> str:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     import difflib
 
-    known = [_PREFIX + name.upper() for name in ClientSettings.model_fields]
+    known = [_PREFIX + name.upper() for name in ClientSettings.declared()]
     for name in environment:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, 1)
@@ -426,8 +402,3 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
                 else _("There are: {known}.").format(known=", ".join(known))
             )
             raise UsageError(_("{name} is no setting of relay-client").format(name=name), hint)
-
-
-def is_token(text: str) -> bool:
-    """Say whether a text can be sent as a token: one word of visible ASCII characters."""
-    return bool(text) and all("!" <= char <= "~" for char in text)

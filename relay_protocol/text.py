@@ -64,8 +64,8 @@ def plainly(message: str, say: Callable[[str], str] = str) -> str:
     of no known kind stays as it is.
 
     Args:
-        message: Of pydantic, which reads options and settings at both ends, or of msgspec, which
-            reads the API's requests.
+        message: Of msgspec, which reads options and settings at both ends, or of pydantic, which
+            reads a bot's events.
         say: Translates a template.
     """
     for pattern, ours in LIBRARIES_WORDS.items():
@@ -90,8 +90,20 @@ def either(words: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
+# What msgspec says of a number that is too small or too large, and what we do.
+BOUNDS_WORDS = {
+    r"Expected `[^`]+` >= (?P<bound>\S+)": "must be at least {bound}",
+    r"Expected `[^`]+` > (?P<bound>\S+)": "must be more than {bound}",
+    r"Expected `[^`]+` <= (?P<bound>\S+)": "must be at most {bound}",
+    r"Expected `[^`]+` < (?P<bound>\S+)": "must be less than {bound}",
+}
 # What a library says of a value, and what we do.
-LIBRARIES_WORDS = {
+LIBRARIES_WORDS = BOUNDS_WORDS | {
+    r"Expected `int`, got .*|Integer value out of range": "must be a whole number",
+    r"Expected `float`, got .*": "must be a number",
+    r"Expected `bool`, got .*": "must be true or false",
+    r"Expected `str`, got .*": "must be text",
+    r"Expected `array`, got .*": "must be a list",
     r"Input should be (?:a valid integer|less than 0 and the).*": "must be a whole number",
     r"Input should be a (?:valid|finite) number.*": "must be a number",
     r"Input should be a valid boolean.*": "must be true or false",

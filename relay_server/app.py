@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import functools
 import gc
@@ -73,7 +74,7 @@ async def open_context(
     clock, metrics = SystemClock(), Metrics()
     url, limit = settings.store_url, settings.max_store_bytes
     bodies = body_keys(settings)
-    key = settings.secret_key.get_secret_value() if settings.secret_key else None
+    key = settings.secret_key.reveal() if settings.secret_key else None
     sealer = Sealer(settings.data_dir, key)
     database = settings.store_secret, settings.store_allow_async == "on"
     store = await open_store(
@@ -104,7 +105,7 @@ async def open_context(
 
 def body_keys(settings: ServerSettings) -> BodyKeys:
     """The keys that seal and open stored bodies."""
-    keys = settings.body_keys.get_secret_value() if settings.body_keys else ""
+    keys = settings.body_keys.reveal() if settings.body_keys else ""
     return BodyKeys(keys, sealing=settings.seals_bodies)
 
 
@@ -135,7 +136,7 @@ def fitted(settings: ServerSettings) -> ServerSettings:
         "fewer connections than set: the limit on open files (ulimit -n) is too low",
         max_connections=room,
     )
-    return settings.model_copy(update={"max_connections": room})
+    return dataclasses.replace(settings, max_connections=room)
 
 
 def _open_files() -> int:

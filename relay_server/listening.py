@@ -22,10 +22,10 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from relay_server import tls
+from relay_server.checks import EVERYWHERE
 from relay_server.dashboard import pages
 from relay_server.errors import InvalidValue
 from relay_server.files import PREFIX, SOCKET_NAME, short_path
-from relay_server.settings import EVERYWHERE
 from relay_server.stopping import Ending
 from relay_server.web import api, gateway, guests, openapi
 from relay_server.web.access import ON_HOST, errors_as_json

@@ -36,8 +36,39 @@ class Old(str):
     __slots__ = ()
 
 
+class _Reader:
+    """Reads the value of an option as those of settings are.
+
+    Typer would load pydantic for it: 10 MiB for as long as the command runs, and 50 ms at once.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Make what is meant of what is written."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        import msgspec
+
+        from relay_terminal.values import read
+
+        kind, said = param.type_descriptor.annotation, param.type_descriptor.parameter_info
+        try:
+            return read(value, kind, msgspec.Meta(ge=said.min, le=said.max), _)
+        except ValueError as exc:
+            raise typer.BadParameter(str(exc), ctx=ctx, param=param) from exc
+
+
+def _read_here(parameters: list[Any]) -> list[Any]:
+    for one in parameters:
+        one.get_runtime_param = _Reader  # typer asks this for what makes a value of a text
+    return parameters
+
+
 class Command(TyperCommand):
-    """A command whose help is laid out here."""
+    """A command whose help is laid out, and whose values are read, here."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options and arguments, `--help` among them."""
+        return _read_here(super().get_params(ctx))
 
     def get_help(self, ctx: Any) -> str:
         """Its help, whole."""
@@ -73,6 +104,10 @@ def _complete(ctx: Any, _: Any, value: Any) -> None:
 
 class Commands(TyperGroup):
     """A group of commands; alone it shows its help, as one asks for it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options and arguments, `--help` among them."""
+        return _read_here(super().get_params(ctx))
 
     def get_help(self, ctx: Any) -> str:
         """Its help, with a line a command."""

@@ -195,7 +195,7 @@ async def _post(given: Given, webhook: Webhook, channel: str, *, signed: bool) -
                 _("there is no secret to sign with"),
                 _("Give --webhook-secret-file, or RELAY_CLIENT_WEBHOOK_SECRET: Chatwoot shows it."),
             )
-        headers += samples.signature(secret.get_secret_value(), int(time.time()), webhook.body)
+        headers += samples.signature(secret.reveal(), int(time.time()), webhook.body)
     path = f"/c/{segment(channel)}{webhook.request_target}"
     try:
         id_ = await given.api.post_webhook(path, token, webhook.body, headers, webhook.method)
@@ -209,7 +209,7 @@ async def _post(given: Given, webhook: Webhook, channel: str, *, signed: bool) -
 async def _send_token(given: Given, channel: str) -> str:
     settings = given.configuration.settings
     if settings.send_token is not None:
-        return settings.send_token.get_secret_value()
+        return settings.send_token.reveal()
     me = await given.api.whoami()
     if {"send", "admin"}.isdisjoint(me.scopes):
         raise TokenRefused(
@@ -222,7 +222,7 @@ async def _send_token(given: Given, channel: str) -> str:
             ),
         )
     assert settings.token is not None
-    return settings.token.get_secret_value()
+    return settings.token.reveal()
 
 
 async def _why_refused(given: Given, channel: str, exc: TokenRefused) -> ClientError:

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-from pydantic import SecretStr
 
 from relay_server.bodies.tree import MASK
 from relay_server.delivery.upkeep import is_worrying
@@ -14,6 +13,7 @@ from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import Caller, Parts, channels, drifts, subscriptions
 from relay_server.operations.audit import audited
 from relay_server.values import Channel, ChannelStatus, DatabaseStatus, Scope
+from relay_terminal.values import Secret
 
 VERSION = version("relay-tunnel")
 
@@ -185,7 +185,7 @@ async def status(who: Caller) -> Status:
         report.canary = canary_state(parts)
         report.settings = {
             name: SettingState(_masked(value), parts.sources.of(name))
-            for name, value in parts.settings
+            for name, value in vars(parts.settings).items()
         }
     return report
 
@@ -239,7 +239,7 @@ def _index(who: Caller, channel: Channel) -> IndexState | None:
 def _masked(value: object) -> bool | int | str | list[str] | None:
     """A setting's value as JSON; a secret is masked."""
     match value:
-        case SecretStr():
+        case Secret():
             return MASK
         case bool() | int() | None:
             return value

@@ -7,22 +7,18 @@ from typing import Any
 
 import msgspec
 
-from relay_protocol.text import either
+from relay_protocol.text import BOUNDS_WORDS, either
 
 # msgspec names Python's types.
 KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 KINDS |= {"array": "a list", "object": "an object", "bytes": "base64"}
 
 # What msgspec says, and what we do; `kind` and `other` are put in in our words.
-WORDS = {
+WORDS = BOUNDS_WORDS | {
     r"Expected `(?P<kind>[^`]+)`, got `(?P<other>[^`]+)`": "must be {kind}, not {other}",
     r"Expected `[^`]+` of length >= (?P<bound>\d+)": "must not be shorter than {bound}",
     r"Expected `[^`]+` of length <= (?P<bound>\d+)": "must not be longer than {bound}",
     r"Expected `[^`]+` of length (?P<bound>\d+).*": "must have {bound}",
-    r"Expected `[^`]+` >= (?P<bound>\S+)": "must be at least {bound}",
-    r"Expected `[^`]+` > (?P<bound>\S+)": "must be more than {bound}",
-    r"Expected `[^`]+` <= (?P<bound>\S+)": "must be at most {bound}",
-    r"Expected `[^`]+` < (?P<bound>\S+)": "must be less than {bound}",
     r"Object contains unknown field `(?P<name>.*)`": "there is no {name}",
     r"Object missing required field `(?P<name>.*)`": "{name} must be given",
 }

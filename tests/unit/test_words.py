@@ -34,6 +34,7 @@ FOR_PROGRAMS |= {
     "error",
     "fail",
     "limited",
+    "setting",
     "step",
     "ProtocolError",
     "Unauthorized",

@@ -273,8 +273,8 @@ async def fake_relay() -> AsyncIterator[FakeRelay]:
 def configuration(url: str, *, folder: Path = Path(), **values: Any) -> Configuration:
     """Settings as flags would give them."""
     given = {"url": url, "token": TOKEN, **values}
-    sources = dict.fromkeys(ClientSettings.model_fields, "default") | dict.fromkeys(given, "flag")
-    return Configuration(ClientSettings.model_validate(given), sources, folder, colour=False)
+    sources = dict.fromkeys(ClientSettings.declared(), "default") | dict.fromkeys(given, "flag")
+    return Configuration(ClientSettings.read(given), sources, folder, colour=False)
 
 
 async def asked(

@@ -53,8 +53,8 @@ async def examine(
     if relay is not None:
         relay.answers.setdefault("GET /api/v1/status", STATUS)
     values["url"] = relay.url if relay is not None else "http://127.0.0.1:9"
-    sources = dict.fromkeys(ClientSettings.model_fields, "flag")
-    settings = ClientSettings.model_validate(values)
+    sources = dict.fromkeys(ClientSettings.declared(), "flag")
+    settings = ClientSettings.read(values)
     out = io.StringIO()
     configuration = Configuration(settings, sources, Path(), colour=False)
     status = await run_doctor(configuration, Console(out, io.StringIO()), as_json=True)
@@ -164,10 +164,10 @@ async def test_a_stream_that_comes_late_is_held_back(monkeypatch: pytest.MonkeyP
 
 async def test_a_narrow_screen_breaks_between_words(tmp_path: Path) -> None:
     out = io.StringIO()
-    settings = ClientSettings.model_validate(
+    settings = ClientSettings.read(
         {"url": "http://127.0.0.1:9", "token": TOKEN, "state_dir": tmp_path}
     )
-    sources = dict.fromkeys(ClientSettings.model_fields, "environment")
+    sources = dict.fromkeys(ClientSettings.declared(), "environment")
     configuration = Configuration(settings, sources, Path(), colour=False)
     await run_doctor(configuration, Console(out, io.StringIO(), cells=60), as_json=False)
     assert max(map(len, out.getvalue().splitlines())) <= 60
@@ -241,8 +241,8 @@ async def test_what_does_not_happen_within_a_while_fails(
 async def test_people_get_a_line_a_step_and_what_to_do() -> None:
     """As it happens."""
     out = io.StringIO()
-    settings = ClientSettings.model_validate({"url": "http://127.0.0.1:9", "token": TOKEN})
-    sources = dict.fromkeys(ClientSettings.model_fields, "environment")
+    settings = ClientSettings.read({"url": "http://127.0.0.1:9", "token": TOKEN})
+    sources = dict.fromkeys(ClientSettings.declared(), "environment")
     configuration = Configuration(settings, sources, Path(), colour=False)
 
     status = await run_doctor(configuration, Console(out, io.StringIO()), as_json=False)

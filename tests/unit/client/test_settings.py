@@ -39,7 +39,7 @@ def test_flags_outweigh_environment_outweighs_login_outweighs_default(
     settings, sources = configuration.settings, configuration.sources
     assert settings.url == "https://login.example"
     assert settings.token is not None
-    assert settings.token.get_secret_value() == "environment"
+    assert settings.token.reveal() == "environment"
     assert settings.timeout_s == 9.0
     assert settings.concurrency == 8
     assert [sources[name] for name in ("url", "token", "timeout_s", "concurrency")] == [
@@ -59,7 +59,7 @@ def test_a_token_is_read_from_a_file(folder: Path, monkeypatch: pytest.MonkeyPat
     configuration = load({"token_file": file})
 
     assert configuration.settings.token is not None
-    assert configuration.settings.token.get_secret_value() == "from-file"
+    assert configuration.settings.token.reveal() == "from-file"
     assert configuration.sources["token"] == "flag"
 
 
@@ -135,7 +135,7 @@ def test_sharing_and_the_state_folder_can_be_set(
 @pytest.mark.parametrize("empty", ["", " ", "\r\n"])
 def test_what_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
     """As a line `NAME=` in a file for the environment leaves it; an empty filter is one for all."""
-    names = set(ClientSettings.model_fields) - {"config_dir", "filter"}
+    names = set(ClientSettings.declared()) - {"config_dir", "filter"}
     for name in names:
         monkeypatch.setenv(f"RELAY_CLIENT_{name.upper()}", empty)
     monkeypatch.setenv("RELAY_CLIENT_FILTER", empty)
@@ -157,7 +157,7 @@ def test_blanks_and_case_are_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load({}).settings
 
     assert settings.token is not None
-    assert settings.token.get_secret_value() == "word"
+    assert settings.token.reveal() == "word"
     assert settings.output == "plain"
     assert load({"output": "JSON"}).settings.output == "json"
 
@@ -236,7 +236,7 @@ def test_colours_can_be_declined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_described() -> None:
     """For the reference."""
-    assert all(field.description for field in ClientSettings.model_fields.values())
+    assert all(one.meta.description for one in ClientSettings.declared().values())
 
 
 # The login that is kept

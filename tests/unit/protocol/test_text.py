@@ -40,6 +40,10 @@ def test_ordinary_text_stays() -> None:
         ("Input should be less than 65536", "less than 65536"),
         ("Input should be less than or equal to 9.5", "at most 9.5"),
         ("Input should be 'console' or 'json'", "'console' or 'json'"),
+        ("Expected `int`, got `str`", "a whole number"),
+        ("Integer value out of range", "a whole number"),
+        ("Expected `float` >= 1.5", "at least 1.5"),
+        ("Expected `array`, got `int`", "a list"),
     ],
 )
 def test_a_librarys_words_are_made_plain(said: str, plain: str) -> None:

@@ -176,14 +176,7 @@ async def add_token(
 
 def make_settings(data_dir: Path, **changes: Any) -> ServerSettings:
     """Settings as the tests have them."""
-    # What pydantic looks through for each costs a test more than the rest of its server.
-    made = ServerSettings(data_dir=data_dir, **changes) if changes else _usual_settings()
-    return made.model_copy(update={"data_dir": data_dir})
-
-
-@functools.cache
-def _usual_settings() -> ServerSettings:
-    return ServerSettings(data_dir=Path("/nowhere"))
+    return ServerSettings.read({"data_dir": data_dir, **changes})
 
 
 def make_context(

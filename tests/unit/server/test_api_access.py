@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from relay_server.listening import serve_control
 from relay_server.values import Scope
 from relay_server.web import api
 from relay_server.web.limits import FAILURE_WINDOW_S
+from relay_terminal.values import Secret
 from tests.support.clock import START_MS
 from tests.support.senders import handshake, request
 from tests.support.stores import MemoryStore
@@ -226,8 +228,8 @@ async def test_whoever_is_on_the_host_may_do_everything(
 
 
 async def test_secrets_among_the_settings_are_masked(served: Served) -> None:
-    served.context.settings = type(served.context.settings)(
-        data_dir=served.context.settings.data_dir, secret_key="FIXTUREsecret"
+    served.context.settings = dataclasses.replace(
+        served.context.settings, secret_key=Secret("FIXTUREsecret")
     )
     async with host(served) as api:
         settings = (await api.call("GET", "status"))["settings"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -63,7 +64,7 @@ async def engine(served: Served) -> AsyncIterator[Engine]:
 def allowed(served: Served) -> None:
     """The operator allowed one host."""
     settings = served.context.settings
-    served.context.settings = settings.model_copy(update={"forward_allow": ("bot",)})
+    served.context.settings = dataclasses.replace(settings, forward_allow=("bot",))
 
 
 async def stored(served: Served) -> Subscription:

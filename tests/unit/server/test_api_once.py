@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tests.support.clock import START_MS
 from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served
@@ -25,8 +27,8 @@ async def test_it_is_set_and_shown(served: Served, admin: Asking) -> None:
 
 
 async def test_a_forward_is_made_with_it_and_changed(served: Served, admin: Asking) -> None:
-    allowed = {"forward_allow": ("bot",)}
-    served.context.settings = served.context.settings.model_copy(update=allowed)
+    settings = served.context.settings
+    served.context.settings = dataclasses.replace(settings, forward_allow=("bot",))
     wanted = {"channel": "chatwoot", "url": "http://bot:8001/webhook", "once": True}
     assert (await admin.ok("POST", "forwards", wanted))["once"] is True
     path = "forwards/chatwoot/forward"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -116,8 +117,8 @@ async def test_a_secret_that_goes_pauses_who_is_to_be_signed_for(
 
 
 async def test_a_forward_is_set_as_a_subscription_is(served: Served, admin: Asking) -> None:
-    allowed = {"forward_allow": ("bot",)}
-    served.context.settings = served.context.settings.model_copy(update=allowed)
+    settings = served.context.settings
+    served.context.settings = dataclasses.replace(settings, forward_allow=("bot",))
     made: Json = {"channel": "chatwoot", "url": "http://bot:9/", "resign_secret": OWN}
     assert says(await admin.ok("POST", "forwards", made)) == (True, "•••")
     path = "forwards/chatwoot/forward"

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,16 @@ from relay_server.auth import digest
 from relay_server.cli import host, status
 from relay_server.files import SOCKET_NAME
 from relay_server.values import Scope
+from tests.support.processes import free_port
+from tests.support.waiting import until_true
 from tests.unit.server.commanding import Run, Shown, answer, catalog, listening, say_nothing
 from tests.unit.server.results import INIT, STATUS, SUBSCRIPTION
+
+MAIN = "from relay_server.cli import main; main()"
+# What drawing, sealing, another store, traces and other commands need; 2 MiB each, or more.
+HEAVY = {"cryptography", "jinja2", "multiprocessing", "opentelemetry", "psycopg", "pydantic"}
+HEAVY |= {"pygments", "relay_server.cli.whole", "rich", "websockets"}
+MOST_MODULES = 760  # that a server which is ready has imported, the system's included
 
 
 def test_init_makes_what_is_missing_and_says_what_to_do(command: Run, data_dir: Path) -> None:
@@ -249,6 +258,25 @@ def test_a_server_keeps_no_other_command_in_memory() -> None:
     assert "--public-url" in done.stdout
     loaded = {name for name in done.stdout.split() if name.startswith("relay_server.cli.")}
     assert loaded.isdisjoint(f"relay_server.cli.{name}" for name in ("whole", "events", "channels"))
+
+
+async def test_an_idle_server_is_small(data_dir: Path) -> None:
+    """It has imported nothing that only drawing, sealing, other stores and commands need."""
+    program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {MAIN}"
+    ports = ("--port", str(free_port()), "--ops-port", str(free_port()))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "serve", "--init", *ports),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    await until_true(partial(asyncio.to_thread, lambda: health.state(data_dir) == health.READY))
+    process.terminate()
+    output, _ = await process.communicate()
+
+    loaded = output.decode().splitlines()[-1].split()
+    assert "relay_server.listening" in loaded
+    assert HEAVY.intersection(loaded) == set()
+    assert len(loaded) <= MOST_MODULES, len(loaded)
 
 
 def test_settings_that_are_wrong_end_with_2(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator
@@ -174,4 +175,4 @@ def test_without_the_extra_it_says_what_to_install(
     settings = ServerSettings(data_dir=tmp_path)
     assert load_tracing(settings) is None
     with pytest.raises(InvalidValue, match=r"pip install 'relay-tunnel\[otel\]'"):
-        load_tracing(settings.model_copy(update={"otlp_url": "http://collector:4318"}))
+        load_tracing(dataclasses.replace(settings, otlp_url="http://collector:4318"))
