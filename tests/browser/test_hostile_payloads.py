@@ -14,7 +14,7 @@ from playwright.async_api import BrowserContext, Page
 
 from tests.support.relay import Relay, running
 from tests.support.senders import request
-from tests.support.target import Target, always
+from tests.support.target import Answering, Arrival, Target
 from tests.support.waiting import LONG_S, until_true
 
 PAYLOADS = (
@@ -95,10 +95,14 @@ def body(text: str, conversation: int) -> bytes:
     ).encode()
 
 
-def answered(text: str) -> bytes:
-    """A target's refusal in which it wrote the text, too."""
-    said = text.encode("utf-8", "replace")
-    return b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+def answered(text: str) -> Answering:
+    """A target that refuses, and writes the text, too; each time otherwise."""
+
+    async def answer(arrival: Arrival) -> bytes:
+        said = f"{arrival.attempt} {text}".encode("utf-8", "replace")
+        return b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said)
+
+    return answer
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -122,7 +126,7 @@ class Stranger:
     async def write(self, text: str) -> dict[str, str]:
         """The pages that show it, by what they are."""
         conversation, coded = next(self._conversations), quote(text[:200])
-        self._target.answer = always(answered(text))
+        self._target.answer = answered(text)
         field = "".join(char for char in text if " " <= char < "\x7f")[:1_000]
         fields = [("X-Note", field), ("User-Agent", field)]
         path = f"/webhook/{coded}?{coded}={coded}"
@@ -137,9 +141,10 @@ class Stranger:
             "raw": f"/events/{event}?view=raw",
             "headers": f"/events/{event}?view=headers",
             "edit": f"/events/{event}/edit",
+            "attempts": f"/events/{event}/attempts",
             "list": f"/channels/chatwoot?after={at - 1}",
             "search": f"/search?after={at - 1}",
-            "conversation": f"/conversations/chatwoot/2/{conversation}",
+            "conversation": f"/conversations/chatwoot/2/{conversation}?why=1",
         }
 
     async def _dead_at(self, event: str) -> int:
@@ -166,8 +171,8 @@ async def test_whatever_strangers_write_is_text(
     blank = await context.new_page()  # where no content policy forbids to read a document
     forward = {"channel": "chatwoot", "name": "bot", "url": f"http://{target.address}/"}
     await relay.control("POST", "forwards", forward)
-    once = {"policy": {"other_tries": 1}}
-    await relay.control("PATCH", "channels/chatwoot/subscriptions/bot", once)
+    twice = {"policy": {"other_tries": 2, "retry_delays_s": [0.02]}}
+    await relay.control("PATCH", "channels/chatwoot/subscriptions/bot", twice)
     stranger = Stranger(relay, target)
     await stranger.write("the first, which has none before it")
     benign = await census(relay, page, blank, await stranger.write("benign"))
