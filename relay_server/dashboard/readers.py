@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import NamedTuple
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -14,9 +15,10 @@ from relay_server.dashboard.rendering import render
 from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.visit import TOO_OLD, Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
+from relay_server.operations.channels import channel_view
 from relay_server.operations.clients import Client, Pace, clients_of, paces_of
 from relay_server.operations.dead import DeadGroup, DeadPage, group_dead
-from relay_server.operations.refused import RefusedFields, list_refused
+from relay_server.operations.refused import RefusedFields, allow_address, list_refused, may_allow
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.server import status
 from relay_server.operations.subscriptions import (
@@ -147,11 +149,48 @@ async def _skip(request: web.Request, visitor: Visitor, fields: Fields) -> web.R
 async def refused(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /refused`: who was not let in, and what mends it."""
     report = await list_refused(visitor.who, RefusedFields(request.query.get("channel") or None))
-    return render(request, "refused.html", visitor=visitor, report=report)
+    told = request.query.get("told", "")
+    return render(
+        request, "refused.html", visitor=visitor, report=report, may_allow=may_allow, told=told
+    )
+
+
+async def allow(request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
+    """`POST /refused/{channel}/allow`: let an address send to it, once somebody is sure."""
+    who, name, address = visitor.who, request.match_info["channel"], fields.get("address", "")
+    who.check_admin()
+    if "sure" in fields:
+        await allow_address(who, name, address)
+        return see("/refused?told=allowed")
+    proofs = [one for one in channel_view(who.parts, who.channel(name)).sender_auth if one != "ip"]
+    asked = _("What else the channel asks for is asked for still: {proofs}.")
+    nothing = _(
+        "The channel asks for nothing else: whoever has this address may send what they like."
+    )
+    question = Question(
+        _("Let this address send to {channel}?").format(channel=name),
+        [address],
+        " ".join(
+            [
+                asked.format(proofs=", ".join(proofs)) if proofs else nothing,
+                _("If it is a proxy's, everybody behind that proxy has it."),
+                _("What it sent before stays refused: its sender has to send it again."),
+            ]
+        ),
+        action=f"/refused/{quote(name)}/allow",
+        fields={"address": address},
+        do="allow",
+        button=_("Allow it"),
+        keep=_("Keep it out"),
+        back="/refused",
+        things=1,
+    )
+    return ask(request, visitor, question, fields)
 
 
 routes = [
     web.get("/subscriptions", page(subscriptions)),
     web.post("/subscriptions/{channel}/{name}", form(change)),
     web.get("/refused", page(refused)),
+    web.post("/refused/{channel}/allow", form(allow)),
 ]

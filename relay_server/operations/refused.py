@@ -1,13 +1,19 @@
-"""What was refused lately."""
+"""What was refused lately, and letting in who was refused for their address alone."""
 
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 
 import msgspec
 
+from relay_http.addresses import is_inside, plain_address
+from relay_server.auth import ADDRESS_NOT_ALLOWED
 from relay_server.bodies.tree import MASK
-from relay_server.operations import Caller
+from relay_server.configs import ChannelConfig
+from relay_server.errors import InvalidValue
+from relay_server.operations import Caller, ForAdmins
+from relay_server.operations.audit import audited
 from relay_server.refusals import Group
 
 HOUR_MS = 3_600_000
@@ -79,6 +85,39 @@ async def list_refused(who: Caller, fields: RefusedFields) -> RefusedReport:
     ]
     views = [refused_group(who, group) for group in found]
     return RefusedReport(refusals.since, os.getpid(), views)
+
+
+def may_allow(who: Caller, group: RefusedGroup) -> bool:
+    """Whether a group was refused by what its channel is set to, and the caller may change that."""
+    channel = who.store.catalog.channels.get(group.channel)
+    if channel is None or not who.admin or group.reason != ADDRESS_NOT_ALLOWED:
+        return False
+    return not _lets_in(channel.config, group.address) and plain_address(group.address) is not None
+
+
+@ForAdmins
+@audited("channel.allow")
+async def allow_address(who: Caller, name: str, address: str) -> None:
+    """Let an address send to a channel, beside those that may; all else stays asked for."""
+    channel = who.channel(name)
+    plain = plain_address(address)
+    if plain is None:
+        raise InvalidValue(f"{address!r} is no address such as 203.0.113.9")
+    if not channel.config.allow_from:
+        raise InvalidValue(f"every address may send to {name!r}: the first would shut out the rest")
+
+    def allow(config: ChannelConfig) -> ChannelConfig:
+        if _lets_in(config, str(plain)):  # also where all were meanwhile
+            return config
+        networks = (*config.allow_from, str(plain))
+        return msgspec.structs.replace(config, allow_from=networks)
+
+    await who.store.change_channel(channel.name, allow)
+
+
+def _lets_in(config: ChannelConfig, address: str) -> bool:
+    networks = tuple(map(ip_network, config.allow_from))
+    return not networks or is_inside(address, networks)
 
 
 def refused_lately(who: Caller) -> int:

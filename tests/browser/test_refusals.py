@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.support.browsing import becomes_live, enter
 from tests.support.relay import Relay
@@ -36,3 +36,37 @@ async def test_a_wrong_token_shows_by_itself_with_its_reason_and_nowhere_itself(
         for text in (await page.content(), await answer.text()):
             assert SECRET not in text, path
     assert SECRET not in json.dumps(await relay.control("GET", "refused"))
+
+
+async def test_an_address_that_was_shut_out_is_let_in_by_an_administrator_who_is_sure(
+    relay: Relay, page: Page, browser: Browser, token: str
+) -> None:
+    await relay.control("PATCH", "channels/chatwoot", {"allow_from": ["203.0.113.0/24"]})
+    webhook = request("/webhook", b"{}", token=relay.send_token)
+    assert (await relay.send(webhook)).status == 401
+    assert (await relay.send(request("/webhook", b"{}"))).status == 401
+    await enter(page, relay.url, token)
+    await page.goto(f"{relay.url}/refused")
+    await expect(page.locator("main")).to_contain_text("is in none of the channel's networks")
+    await expect(page.get_by_role("button", name="Allow it")).to_have_count(0)
+    context = await browser.new_context(java_script_enabled=False)
+    admin = await context.new_page()
+    await enter(admin, relay.url, await relay.make_token("boss", "admin"))
+    await admin.goto(f"{relay.url}/refused")
+    await admin.get_by_role("button", name="Allow it…").click()
+    await expect(admin.locator("main")).to_contain_text("asks for is asked for still: token.")
+    assert (await relay.send(webhook)).status == 401
+    await admin.get_by_role("button", name="Allow it").click()
+    await expect(admin.get_by_role("status")).to_have_text("It may send from now on.")
+    await expect(admin.get_by_role("button", name="Allow it")).to_have_count(0)
+    assert (await relay.send(webhook)).status == 200
+    assert (await relay.send(request("/webhook", b"{}"))).status == 401
+    allowed = (await relay.control("GET", "channels/chatwoot"))["allow_from"]
+    assert allowed == ["203.0.113.0/24", "127.0.0.1"]
+    [noted] = [
+        one
+        for one in (await relay.control("GET", "audit"))["entries"]
+        if one["action"] == "channel.allow"
+    ]
+    assert (noted["made_by"], noted["what"]) == ("boss", "chatwoot/127.0.0.1")
+    await context.close()

@@ -12,6 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server.configs import HmacAuth
+from relay_server.errors import Forbidden, InvalidValue
+from relay_server.operations import Caller
+from relay_server.operations.refused import allow_address
 from relay_server.refusals import (
     MAX_GROUPS,
     MAX_GROUPS_EACH,
@@ -317,3 +320,25 @@ def test_like_refusals_are_counted_and_described_once_a_second() -> None:
 )
 def test_the_block_of_an_address(address: str, block: str) -> None:
     assert block_of(address) == block
+
+
+async def test_an_address_is_allowed_beside_others_and_never_as_the_only_one(
+    served: Served,
+) -> None:
+    who = Caller(served.context)
+    with pytest.raises(InvalidValue, match="every address may send"):
+        await allow_address(who, "chatwoot", "198.51.100.7")
+    await served.configure(allow_from=("203.0.113.0/24",))
+    for address in ("::ffff:198.51.100.7", "198.51.100.7", "203.0.113.9"):
+        await allow_address(who, "chatwoot", address)
+    assert served.store.catalog.channels["chatwoot"].config.allow_from == (
+        "203.0.113.0/24",
+        "198.51.100.7",
+    )
+    for wrong in ("198.51.100.0/24", "", "x"):
+        with pytest.raises(InvalidValue, match="is no address"):
+            await allow_address(who, "chatwoot", wrong)
+    await served.make_token("ana", Scope.SUBSCRIBE)
+    ana = next(token for token in served.store.catalog.tokens.values() if token.name == "ana")
+    with pytest.raises(Forbidden):
+        await allow_address(Caller(served.context, ana), "chatwoot", "192.0.2.1")
