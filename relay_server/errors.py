@@ -30,6 +30,13 @@ class TokenNotFound(RelayError, code="token_not_found", status=404):
     hint = "relay-server token list shows the tokens there are."
 
 
+class SecretNotFound(RelayError, code="secret_not_found", status=404):
+    """A channel has no signing secret of this id."""
+
+    message = "no signing secret has the id {!r}"
+    hint = "The setup page and GET /api/v1/channels/CHANNEL/secrets list those there are."
+
+
 class TokenExists(RelayError, code="token_exists", status=409):
     """A token has this name already."""
 

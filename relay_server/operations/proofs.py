@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from relay_server.configs import MAX_SECRETS, ChannelConfig, HmacAuth
-from relay_server.errors import InvalidValue, Unauthorized
+from relay_server.errors import InvalidValue, SecretNotFound, Unauthorized
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
 from relay_server.operations.events import look_up
@@ -75,6 +75,18 @@ async def signed_by(who: Caller, id_: str) -> SignedBy | None:
     return SignedBy(place, len(sealed), _id(sealed[place - 1]) if place and who.admin else "")
 
 
+class SigningSecrets(msgspec.Struct, frozen=True):
+    """The secrets that a channel takes, the first to sign with before the others."""
+
+    secrets: list[SecretView]
+
+
+@ForAdmins
+async def list_secrets(who: Caller, name: str) -> SigningSecrets:
+    """Those of a channel, none of them itself; none where nobody signs."""
+    return SigningSecrets(secrets_of(who, name))
+
+
 class NewSecret(msgspec.Struct, forbid_unknown_fields=True):
     """A secret to be taken; one is made where none is given."""
 
@@ -82,9 +94,14 @@ class NewSecret(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MadeSecret(msgspec.Struct, frozen=True):
-    """A secret that a channel takes from now on."""
+    """A secret that a channel takes from now on; it is in this answer and nowhere else.
+
+    Attributes:
+        id: By which it is called from now on.
+    """
 
     channel: str
+    id: str
     secret: str
 
 
@@ -98,10 +115,12 @@ async def add_secret(who: Caller, name: str, new: NewSecret) -> MadeSecret:
     scheme = channel.config.hmac.scheme
     added = new.secret.strip() or _made(scheme)
     scheme_named(scheme).key(added.encode())
+    if any(who.parts.sealer.open(one) == added.encode() for one in _sealed(channel)):
+        raise InvalidValue(f"{name!r} takes this secret already: a second one would be the same")
     sealed = who.parts.sealer.seal(added.encode())
     check(HmacAuth, {"secrets": [added, *["kept"] * len(_sealed(channel))]})
     await who.store.change_channel(channel.name, _taking(lambda kept: (*kept, sealed)))
-    return MadeSecret(channel.name, added)
+    return MadeSecret(channel.name, _id(sealed), added)
 
 
 @ForAdmins
@@ -109,6 +128,8 @@ async def add_secret(who: Caller, name: str, new: NewSecret) -> MadeSecret:
 async def remove_secret(who: Caller, name: str, id_: str) -> None:
     """Have a channel take one of its secrets no more; the only one stays."""
     channel = who.channel(name)
+    if id_ not in map(_id, _sealed(channel)):
+        raise SecretNotFound(id_)
     if len(_sealed(channel)) < 2:
         raise InvalidValue("it is the only secret: without it whoever posts would be let in")
     await who.store.change_channel(channel.name, _taking(lambda kept: _without(kept, id_)))
@@ -144,7 +165,7 @@ def secret_called(channel: Channel, id_: str) -> bytes:
     for sealed in _sealed(channel):
         if id_ in ("", _id(sealed)):
             return sealed
-    raise InvalidValue(f"{channel.name} has no secret {id_!r} to sign with")
+    raise SecretNotFound(id_)
 
 
 def _taking(

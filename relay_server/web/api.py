@@ -35,6 +35,7 @@ from relay_server.operations import (
     invitations,
     listing,
     pins,
+    proofs,
     pulse,
     refused,
     replays,
@@ -42,6 +43,7 @@ from relay_server.operations import (
     server,
     sessions,
     subscriptions,
+    trial,
     versions,
     why,
 )
@@ -161,6 +163,10 @@ routes = [
     Route("PATCH", CHANNEL, channels.change_channel, channels.ChannelFields),
     Route("DELETE", CHANNEL, channels.delete_channel),
     Route("GET", f"{CHANNEL}/chatwoot", chatwoot.show_chatwoot),
+    Route("POST", f"{CHANNEL}/test", trial.try_channel),
+    Route("GET", f"{CHANNEL}/secrets", proofs.list_secrets),
+    Route("POST", f"{CHANNEL}/secrets", proofs.add_secret, proofs.NewSecret, 201),
+    Route("DELETE", f"{CHANNEL}/secrets/{{id}}", proofs.remove_secret),
     Route("GET", SUBSCRIPTION, subscriptions.show_subscription, version=versions.of_named),
     Route(
         "PATCH", SUBSCRIPTION, subscriptions.change_subscription, subscriptions.SubscriptionFields

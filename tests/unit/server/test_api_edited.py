@@ -171,7 +171,7 @@ async def test_any_of_the_secrets_signs_it(served: Served, ana: Asking, event: s
     stamp = headers[b"X-Chatwoot-Timestamp"].decode()
     assert headers[b"X-Chatwoot-Signature"].decode() == signature("second", stamp, BODY)
     asked = {"based_on": event, "subscription": "ana", "sign_with": "unknown"}
-    assert await ana.refused("POST", "events", asked) == (422, "invalid_value")
+    assert await ana.refused("POST", "events", asked) == (404, "secret_not_found")
 
 
 async def test_what_is_masked_in_a_body_is_sent_as_it_was(

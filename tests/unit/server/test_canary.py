@@ -223,6 +223,23 @@ async def test_a_channel_is_tried_by_its_rules_and_nothing_is_left(
             await try_channel(who, "chatwoot")
 
 
+async def test_the_api_tries_a_channel_for_administrators(
+    served: Served, admin: Asking, ana: Asking
+) -> None:
+    served.context.own_port = ("127.0.0.1", served.port), None
+    tried = await admin.ok("POST", "channels/chatwoot/test")
+    assert tried | {"took_ms": 0} == {
+        "channel": "chatwoot",
+        "done": [*STEPS],
+        "failure": "",
+        "took_ms": 0,
+        "signed": False,
+    }
+    assert await ana.refused("POST", "channels/chatwoot/test") == (403, "forbidden")
+    assert await admin.refused("POST", "channels/none/test") == (404, "channel_not_found")
+    assert await served.bodies() == []
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_try_is_signed_as_each_sender_signs(scheme: str, served: Served) -> None:
     await served.configure(hmac=HmacAuth(scheme, (served.context.sealer.seal(b"c2VjcmV0"),)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -12,12 +13,13 @@ from relay_server.operations import Caller
 from relay_server.operations.proofs import NewSecret, add_secret, remove_secret, secrets_of
 from relay_server.signing import SCHEMES
 from relay_server.values import Scope
+from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served
 
 
 async def signed(served: Served, scheme: str = "chatwoot", secrets: int = 1) -> Caller:
     """An operator of a channel that is signed so."""
-    sealed = tuple(served.context.sealer.seal(b"secret") for _ in range(secrets))
+    sealed = tuple(served.context.sealer.seal(b"secret%d" % n) for n in range(secrets))
     await served.configure(hmac=HmacAuth(scheme, sealed))
     return Caller(served.context)
 
@@ -58,3 +60,24 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(served: Served) -> 
     ana = next(token for token in served.store.catalog.tokens.values() if token.name == "ana")
     with pytest.raises(Forbidden):
         await add_secret(Caller(served.context, ana), "chatwoot", NewSecret())
+
+
+async def test_the_api_rotates_them(served: Served, admin: Asking, ana: Asking) -> None:
+    await signed(served)
+    path = "channels/chatwoot/secrets"
+    made = await admin.ok("POST", path, {})
+    given = await admin.ok("POST", path, {"secret": "mine"})
+    [old, *_] = listed = (await admin.ok("GET", path))["secrets"]
+    assert [one["id"] for one in listed] == [old["id"], made["id"], given["id"]]
+    assert made["secret"] not in json.dumps(listed)
+    for again in ("mine", " secret0 "):
+        assert await admin.refused("POST", path, {"secret": again}) == (422, "invalid_value")
+    await admin.ok("DELETE", f"{path}/{old['id']}")
+    assert await admin.refused("DELETE", f"{path}/{old['id']}") == (404, "secret_not_found")
+    hmac = served.store.catalog.channels["chatwoot"].config.hmac
+    assert hmac is not None
+    taken = [served.context.sealer.open(one).decode() for one in hmac.secrets]
+    assert taken == [made["secret"], "mine"]
+    for method, where in (("GET", path), ("POST", path), ("DELETE", f"{path}/{made['id']}")):
+        body: object = {} if method == "POST" else None
+        assert await ana.refused(method, where, body) == (403, "forbidden")
