@@ -28,6 +28,7 @@ from relay_server.filters.secrets import SECRET_NAME
 from relay_server.signing import PROOFS
 
 MAX_INLINE_BYTES = 16_384  # of a body in a script; a longer one stands there in base64
+MAX_NAMED = 10  # webhooks that a test leaves out, by their ids; of others it has the number
 TARGET = "http://localhost:8000"
 SECRET_HEADERS = frozenset({b"authorization", b"cookie", b"set-cookie"}) | PROOFS
 
@@ -233,15 +234,21 @@ def _httpie_item(name: str, value: bytes) -> str | None:
     return f"{name}:\\{text}" if text[0] in "=@" else f"{name}:{text}"
 
 
-def script_of_many(key: str, sent: Sequence[Sent], *, complete: bool) -> str:
+def script_of_many(
+    key: str, sent: Sequence[Sent], left_out: Sequence[str] = (), *, complete: bool
+) -> str:
     """Webhooks of one conversation as one test for pytest, which sends them in this order.
 
     Args:
         key: Of the conversation.
         sent: What came in it.
+        left_out: Ids of what is too large for the file.
         complete: That is all of it.
     """
     notes = [] if complete else ["These are the newest of its webhooks."]
+    if left_out:
+        more = f" and {len(left_out) - MAX_NAMED} more" if len(left_out) > MAX_NAMED else ""
+        notes.append(f"Too large for this file: {', '.join(left_out[:MAX_NAMED])}{more}.")
     notes += ["Secrets are masked."] if any(one.masked for one in sent) else []
     webhooks = [_WEBHOOK.format(**_parts(one, " " * 12)) for one in sent]
     return _TEST_OF_MANY.format(

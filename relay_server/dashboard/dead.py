@@ -14,6 +14,7 @@ from relay_server.dashboard.visit import Fields, Visitor, form, local, page, see
 from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.dead import (
+    MAX_REASONS,
     DeadGroup,
     DeadPage,
     DeadView,
@@ -32,6 +33,7 @@ from relay_server.operations.replays import (
     list_replays,
     stop_replay,
 )
+from relay_server.values import MAX_SEQUENCE
 from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
@@ -82,7 +84,9 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
     who, query = visitor.who, request.query
     asked = DeadPage(query.get("channel"), query.get("subscription"), query.get("reason"))
     after = number(query.get("after", "")) if asked.channel and asked.subscription else 0
-    found = (await group_dead(who, asked)).groups
+    first = min(number(query.get("first", "")), MAX_SEQUENCE)
+    grouped = await group_dead(who, asked, first)
+    found = grouped.groups
     forwards = {(s.channel, s.name) for s in await who.store.subscriptions() if s.config.forward}
     groups = [
         await _group(who, group, after, (group.channel, group.subscription) in forwards)
@@ -94,8 +98,9 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
         visitor=visitor,
         groups=groups,
         others=found[MAX_GROUPS:],
+        more=[(name, _further(channel, name, first)) for channel, name in grouped.more],
         path_of=_path,
-        narrowed=asked != DeadPage(),
+        narrowed=asked != DeadPage() or first,
         replays=await replays_lately(who),
     )
 
@@ -175,6 +180,12 @@ def _path(group: DeadGroup, after: int) -> str:
     """Where one group alone is, from behind a sequence on."""
     of = {"channel": group.channel, "subscription": group.subscription, "reason": group.reason}
     return f"/dead?{urlencode(of | ({'after': str(after)} if after else {}))}"
+
+
+def _further(channel: str, name: str, first: int) -> str:
+    """Where the reasons of a subscription are that come behind."""
+    at = {"channel": channel, "subscription": name, "first": str(first + MAX_REASONS)}
+    return f"/dead?{urlencode(at)}"
 
 
 async def replays_lately(who: Caller) -> list[ReplayView]:

@@ -11,7 +11,7 @@ from relay_server.operations import Caller, ForAdmins, events, page_of
 from relay_server.operations.audit import audited
 from relay_server.values import DeadDelivery, Subscription
 
-MAX_REASONS = 100  # of a subscription, by which what is dead is grouped
+MAX_REASONS = 100  # of a subscription in one answer; behind them there may be more
 PAGE = 500  # dead deliveries that are let go of at once
 
 
@@ -84,9 +84,14 @@ class DeadGroup(msgspec.Struct, frozen=True):
 
 
 class DeadGroups(msgspec.Struct):
-    """What is dead by subscription and reason, the largest group first."""
+    """What is dead by subscription and reason, the largest group first.
+
+    Attributes:
+        more: Channels and subscriptions that have more reasons, behind those that are listed.
+    """
 
     groups: list[DeadGroup]
+    more: list[tuple[str, str]]
 
 
 class Discarding(msgspec.Struct):
@@ -109,16 +114,23 @@ async def list_dead(who: Caller, page: DeadPage) -> Dead:
     return Dead(found)
 
 
-async def group_dead(who: Caller, which: DeadPage) -> DeadGroups:
-    """Why deliveries are dead, and how many for each reason, or for one."""
-    found = list[DeadGroup]()
+async def group_dead(who: Caller, which: DeadPage, first: int = 0) -> DeadGroups:
+    """Why deliveries are dead, and how many for each reason, or for one.
+
+    Args:
+        who: Asks.
+        which: By channel, subscription and reason.
+        first: Reasons of each subscription that are left out, those with most.
+    """
+    found, more = list[DeadGroup](), list[tuple[str, str]]()
     for subscription in await _subscriptions(who, which.channel, which.subscription):
         of = subscription.channel, subscription.name
-        for one in await who.store.dead_reasons(subscription.number, MAX_REASONS):
-            if which.reason in (None, one.reason):
-                found.append(DeadGroup(*of, *msgspec.structs.astuple(one)))
+        bounds = MAX_REASONS + 1, first, which.reason
+        reasons = await who.store.dead_reasons(subscription.number, *bounds)
+        found += [DeadGroup(*of, *msgspec.structs.astuple(one)) for one in reasons[:MAX_REASONS]]
+        more += [of] if len(reasons) > MAX_REASONS else []
     found.sort(key=lambda group: -group.count)
-    return DeadGroups(found)
+    return DeadGroups(found, more)
 
 
 async def dead_among(who: Caller, channel: str, name: str, ids: Sequence[str]) -> int:

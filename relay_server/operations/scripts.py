@@ -68,16 +68,19 @@ async def show_conversation_test(who: Caller, channel: str, key: str, as_of: int
     """
     of = who.channel(channel)
     found = await find_conversation(who, of, key)
-    left, complete = MAX_SCRIPT_BYTES, found.complete
+    left, complete, left_out = MAX_SCRIPT_BYTES, found.complete, list[str]()
 
     def take(event: Event) -> Sent | None:
         nonlocal left, complete
         if as_of and event.head.received_at > as_of:
             return None
-        left -= len(event.body)
-        if not event.kept or left < 0:
+        if not event.kept:
             complete = False
             return None
+        if len(event.body) > left:
+            left_out.append(event.head.id)
+            return None
+        left -= len(event.body)
         shown = masked_event(event, of.config.mask)
         masked = shown.body != event.body
         return without_secrets(Sent(event.head.id, event.head.request, shown.body, masked=masked))
@@ -87,7 +90,8 @@ async def show_conversation_test(who: Caller, channel: str, key: str, as_of: int
     sent = [one for one in reversed(taken) if one is not None]
     if not sent:
         raise InvalidValue("none of its webhooks is there, or each is too large for a test")
-    text = script_of_many(key, sent, complete=complete and found.scanned_to <= 1)
+    complete = complete and found.scanned_to <= 1
+    text = script_of_many(key, sent, left_out, complete=complete)
     name = re.sub(r"[^0-9A-Za-z]+", "_", key)[:MAX_NAME_CHARS]
     return Download(f"test_conversation_{name}.py", text.encode())
 

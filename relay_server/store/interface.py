@@ -349,9 +349,20 @@ class Readers(Protocol):
         """
 
     async def dead_reasons(
-        self, subscription: SubscriptionNumber, limit: int
+        self,
+        subscription: SubscriptionNumber,
+        limit: int,
+        first: int = 0,
+        reason: str | None = None,
     ) -> Sequence[DeadReason]:
-        """Why deliveries of a subscription are dead, and how many; what most are dead for first."""
+        """Why deliveries of a subscription are dead, and how many; what most are dead for first.
+
+        Args:
+            subscription: Theirs.
+            limit: Reasons that are listed at most.
+            first: So many that come before them are left out.
+            reason: That one alone.
+        """
 
     async def discard(
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int

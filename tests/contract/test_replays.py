@@ -383,6 +383,10 @@ async def test_what_is_dead_is_counted_listed_and_chosen_by_its_reason(
         DeadReason("timeout", 1, 2, 2),
     ]
     assert [one.count for one in await store.dead_reasons(subscription.number, 1)] == [3]
+    behind, of_one = [
+        await store.dead_reasons(subscription.number, 9, *rest) for rest in ((1,), (0, "timeout"))
+    ]
+    assert behind == of_one == [DeadReason("timeout", 1, 2, 2)]
     listed = await store.dead(subscription.number, 1, 9, "503")
     assert [one.event.sequence for one in listed] == [3, 4]
     for why, meant in (("503", [1, 3, 4]), ("timeout", [2]), ("50", [])):

@@ -240,9 +240,15 @@ class SqlReaders(Part):
 
     @reports_progress
     def dead_reasons(
-        self, database: Database, subscription: SubscriptionNumber, limit: int
+        self,
+        database: Database,
+        subscription: SubscriptionNumber,
+        limit: int,
+        first: int = 0,
+        reason: str | None = None,
     ) -> Sequence[DeadReason]:
-        rows = database.all("dead_reasons", subscription=subscription, limit=limit)
+        asked = {"subscription": subscription, "limit": limit, "first": first, "reason": reason}
+        rows = database.all("dead_reasons", **asked)
         return [DeadReason(*row) for row in rows]
 
     @writes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay_server.bodies.scripts import Language
+from relay_server.operations import Caller
+from relay_server.operations.scripts import MAX_SCRIPT_BYTES, show_conversation_test
 from tests.support.events import request
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
@@ -40,3 +42,18 @@ async def test_what_no_script_is_made_of(served: Served, ana: Asking, event: str
     assert await ana.refused("GET", f"events/{large}/as/curl") == (422, "invalid_value")
     latin = await append(served, head=request(headers=((b"X", b"\xe9"),)))
     assert await ana.refused("GET", f"events/{latin}/as/httpie") == (422, "invalid_value")
+
+
+async def test_a_conversation_is_a_test_without_what_is_too_large(
+    served: Served, admin: Asking
+) -> None:
+    half = MAX_SCRIPT_BYTES // 2
+    sizes = [8, half, MAX_SCRIPT_BYTES + 1, 8, half]
+    ids = [await append(served, body=b"x" * size, key="7") for size in sizes]
+
+    made = await show_conversation_test(Caller(served.context), "chatwoot", "7")
+
+    text = made.body.decode()
+    assert f"Too large for this file: {ids[2]}, {ids[1]}. Each has" in text
+    assert "newest of its webhooks" not in text
+    assert [text.count(repr(one)) for one in ids] == [1, 0, 0, 1, 1]

@@ -130,8 +130,8 @@ ORDER BY d.sequence LIMIT :limit;
 
 -- name: dead_reasons
 SELECT reason, count(*), min(changed_at), max(changed_at) FROM deliveries
-WHERE subscription = :subscription AND state = @DEAD
-GROUP BY reason ORDER BY count(*) DESC, reason LIMIT :limit;
+WHERE subscription = :subscription AND state = @DEAD AND (:reason IS NULL OR reason = :reason)
+GROUP BY reason ORDER BY count(*) DESC, reason LIMIT :limit OFFSET :first;
 
 -- name: first_dead
 SELECT min(sequence) FROM deliveries WHERE subscription = :subscription AND state = @DEAD;
