@@ -100,6 +100,7 @@ async def open_context(
     finally:
         await context.drifts.close()
         await hub.close()
+        await context.uses.close()
         await store.close()
 
 
@@ -342,6 +343,7 @@ async def _upkeep(context: Context) -> None:
         waited_s = 0.0
         try:
             await delete_forgotten_canaries(context)
+            await context.uses.write_if_due()
             await upkeep.run_once(disk_is_full=not context.store.space.taking)
         except RelayError as exc:
             log.warning("upkeep put off", error=str(exc))

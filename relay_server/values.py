@@ -53,6 +53,18 @@ class Token(msgspec.Struct, frozen=True):
     created_at: int
 
 
+class LastUses(msgspec.Struct, frozen=True):
+    """When tokens and signing secrets let somebody in last, in Unix milliseconds.
+
+    Attributes:
+        tokens: By name.
+        secrets: By channel, and the id of a secret.
+    """
+
+    tokens: Mapping[str, int]
+    secrets: Mapping[tuple[ChannelNumber, str], int]
+
+
 class Invitation(msgspec.Struct, frozen=True):
     """Lets whoever has its secret have a token made, once.
 

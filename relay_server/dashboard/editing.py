@@ -130,6 +130,7 @@ async def _shown(
     error: RelayError | None = None,
 ) -> web.Response:
     """The form, and above it what was wrong with what it brought."""
+    await visitor.who.parts.uses.learn()
     readers = _choices(visitor, await readers_of(visitor.who, event.channel))
     return render(
         request,

@@ -65,7 +65,7 @@ class TokenLine(NamedTuple):
     Attributes:
         connected: Clients of this server that came with it.
         browsers: How many are logged in with it.
-        used_at: When it was shown last, since the start; None for not since.
+        used_at: When it was shown last; None for not as far as is known.
     """
 
     of: TokenView
@@ -196,7 +196,7 @@ async def _ask_revoke(
     ]
     question = Question(
         _("Revoke the token {name}?").format(name=name),
-        cut or [_("Nobody used it since the start of this server.")],
+        cut or [_("Nobody used it, as far as is known.")],
         _("What uses it is cut within a second, and what is sent with it is refused."),
         action=f"/setup/tokens/{quote(name)}/end",
         fields={},
@@ -244,7 +244,6 @@ async def _shown(
         sessions=sessions,
         this_session=session_id(visitor.session.digest),
         server=server,
-        since=who.parts.uses.since,
         steps=STEPS,
         scopes=[str(scope) for scope in Scope],
         **values,
@@ -252,6 +251,7 @@ async def _shown(
 
 
 async def _tokens(who: Caller) -> list[TokenLine]:
+    await who.parts.uses.learn()
     sessions, clients = (await list_sessions(who)).sessions, clients_of(who)
     lines = []
     for token in (await list_tokens(who)).tokens:

@@ -61,7 +61,7 @@ class Parts(Protocol):
         versions: Whether an answer is still the same.
         making_canary: One at a time, so that a token has no more than one.
         links: That log in to the dashboard.
-        uses: Of tokens and signing secrets, since the start.
+        uses: Of tokens and signing secrets.
     """
 
     store: Store

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import secrets
 from collections.abc import Callable
 
@@ -22,9 +21,9 @@ from relay_server.operations.events import look_up
 from relay_server.sealing import OpenSealed
 from relay_server.settables import check
 from relay_server.signing import request_of, scheme_named, verify
+from relay_server.uses import secret_id
 from relay_server.values import Channel, Event
 
-ID_CHARS = 16  # of a digest
 SECRET_BYTES = 32  # of randomness in a secret that is made here
 
 
@@ -32,7 +31,7 @@ class SecretView(msgspec.Struct, frozen=True):
     """A secret of a channel, which is not shown.
 
     Attributes:
-        verified_at: When it signed something last that came to this server since its start.
+        verified_at: When it signed something last that came, as far as is known; null for not.
     """
 
     id: str
@@ -43,7 +42,7 @@ def secrets_of(who: Caller, name: str) -> list[SecretView]:
     """Those of a channel, the first to sign with before the others; none where none sign."""
     channel, uses = who.channel(name), who.parts.uses
     return [
-        SecretView(_id(sealed), uses.last_verified(channel.number, sealed))
+        SecretView(secret_id(sealed), uses.last_verified(channel.number, sealed))
         for sealed in _sealed(channel)
     ]
 
@@ -72,7 +71,7 @@ async def signed_by(who: Caller, id_: str) -> SignedBy | None:
     place = await asyncio.to_thread(_place, channel, event, who.parts.sealer.open)
     if place is None or (event.edited and not place):  # which its editor need not have signed
         return None
-    return SignedBy(place, len(sealed), _id(sealed[place - 1]) if place and who.admin else "")
+    return SignedBy(place, len(sealed), secret_id(sealed[place - 1]) if place and who.admin else "")
 
 
 class SigningSecrets(msgspec.Struct, frozen=True):
@@ -84,6 +83,7 @@ class SigningSecrets(msgspec.Struct, frozen=True):
 @ForAdmins
 async def list_secrets(who: Caller, name: str) -> SigningSecrets:
     """Those of a channel, none of them itself; none where nobody signs."""
+    await who.parts.uses.learn()
     return SigningSecrets(secrets_of(who, name))
 
 
@@ -120,7 +120,7 @@ async def add_secret(who: Caller, name: str, new: NewSecret) -> MadeSecret:
     sealed = who.parts.sealer.seal(added.encode())
     check(HmacAuth, {"secrets": [added, *["kept"] * len(_sealed(channel))]})
     await who.store.change_channel(channel.name, _taking(lambda kept: (*kept, sealed)))
-    return MadeSecret(channel.name, _id(sealed), added)
+    return MadeSecret(channel.name, secret_id(sealed), added)
 
 
 @ForAdmins
@@ -128,7 +128,7 @@ async def add_secret(who: Caller, name: str, new: NewSecret) -> MadeSecret:
 async def remove_secret(who: Caller, name: str, id_: str) -> None:
     """Have a channel take one of its secrets no more; the only one stays."""
     channel = who.channel(name)
-    if id_ not in map(_id, _sealed(channel)):
+    if id_ not in map(secret_id, _sealed(channel)):
         raise SecretNotFound(id_)
     if len(_sealed(channel)) < 2:
         raise InvalidValue("it is the only secret: without it whoever posts would be let in")
@@ -163,7 +163,7 @@ def _place(channel: Channel, event: Event, open_sealed: OpenSealed) -> int | Non
 def secret_called(channel: Channel, id_: str) -> bytes:
     """A secret of a channel, sealed: by its id, or without one the first."""
     for sealed in _sealed(channel):
-        if id_ in ("", _id(sealed)):
+        if id_ in ("", secret_id(sealed)):
             return sealed
     raise SecretNotFound(id_)
 
@@ -184,15 +184,11 @@ def _taking(
 
 def _without(kept: tuple[bytes, ...], id_: str) -> tuple[bytes, ...]:
     """All but one; also where two are taken away at once, one stays."""
-    return tuple(one for one in kept if _id(one) != id_) or kept
+    return tuple(one for one in kept if secret_id(one) != id_) or kept
 
 
 def _sealed(channel: Channel) -> tuple[bytes, ...]:
     return channel.config.hmac.secrets if channel.config.hmac else ()
-
-
-def _id(sealed: bytes) -> str:
-    return hashlib.sha256(sealed).hexdigest()[:ID_CHARS]
 
 
 def _made(scheme: str) -> str:

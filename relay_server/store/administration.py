@@ -22,6 +22,7 @@ from relay_server.values import (
     DeliveryState,
     Emptied,
     Invitation,
+    LastUses,
     Noted,
     Removable,
     ReplayNumber,
@@ -183,6 +184,16 @@ class Sessions(Protocol):
 
     async def sessions(self, now: int) -> Sequence[Session]:
         """All there are, that used last first."""
+
+
+class Uses(Protocol):
+    """When each token, and each signing secret of a channel, let somebody in last."""
+
+    async def note_uses(self, uses: LastUses) -> None:
+        """Keep them, but for what is gone; of two times of one the later stays."""
+
+    async def last_uses(self) -> LastUses:
+        """All that are kept."""
 
 
 class Reports(Protocol):

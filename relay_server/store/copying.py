@@ -102,6 +102,8 @@ TABLES = (
         ("digest", "name", "channels", "made_by", "created_at", "expires_at", "used_at"),
     ),
     Table("sessions", 1, ("digest", "token", "made_at", "used_at", "address", "agent")),
+    Table("token_uses", 1, ("token", "used_at")),
+    Table("secret_uses", 2, ("channel", "secret", "used_at")),
 )
 _LIST_KEY = (
     "INSERT INTO body_keys (fingerprint, gone) VALUES (?, FALSE)"

@@ -20,6 +20,7 @@ from relay_server.store.administration import (
     Invitations,
     Reports,
     Sessions,
+    Uses,
 )
 from relay_server.store.feed import Feed
 from relay_server.values import (
@@ -357,11 +358,7 @@ class Readers(Protocol):
     ) -> Sequence[DeadReason]:
         """Why deliveries of a subscription are dead, and how many; what most are dead for first.
 
-        Args:
-            subscription: Theirs.
-            limit: Reasons that are listed at most.
-            first: So many that come before them are left out.
-            reason: That one alone.
+        So many that come `first` are left out. With a reason it is asked for that one alone.
         """
 
     async def discard(
@@ -430,6 +427,7 @@ class Store(
     AuditLog,
     Invitations,
     Sessions,
+    Uses,
     Catalogue,
     Reports,
     Housekeeping,

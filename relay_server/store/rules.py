@@ -24,6 +24,7 @@ MAX_INVITATIONS = 100  # open at once; one more: 409
 INVITATION_KEPT_MS = 604_800_000  # 7 days after its end: who comes late is told what became of it
 ACCEPT_AGAIN_MS = 600_000  # for which who accepted one, and lost the answer, may ask again
 MAX_SESSIONS = 20  # of a token in the dashboard; one more ends the one used longest ago
+MAX_USED_SECRETS = 16  # of a channel, of which is kept when they signed something last
 UNUSED_SESSION_MS = 43_200_000  # after which a session of the dashboard that is not used ends
 SESSION_MS = 604_800_000  # after which each ends
 SAMPLE = 5  # events that a dry run of a replay shows

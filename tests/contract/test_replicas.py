@@ -33,6 +33,7 @@ from relay_server.store.postgres.link import Link, read_place
 from relay_server.store.postgres.store import open_postgres
 from relay_server.values import (
     Appended,
+    LastUses,
     Missed,
     Neighbour,
     Progress,
@@ -138,6 +139,14 @@ async def test_the_catalogue_is_one(replicas: Replicas) -> None:
     await first.delete_channel("chatwoot")
     await replicas.hears(ChannelGone(changed))
     assert (second.catalog.channels, second.catalog.tokens) == ({}, {})
+
+
+async def test_when_a_token_was_used_last_is_the_same_at_both(replicas: Replicas) -> None:
+    await replicas.first.create_token(ANA)
+    await replicas.first.note_uses(LastUses({"ana": 7}, {}))
+    await replicas.second.note_uses(LastUses({"ana": 5}, {}))
+    for one in (replicas.first, replicas.second):
+        assert (await one.last_uses()).tokens == {"ana": 7}
 
 
 async def test_both_change_it_at_once_and_end_with_the_same(replicas: Replicas) -> None:

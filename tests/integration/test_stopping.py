@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import os
 import select
 import signal
@@ -58,6 +59,24 @@ async def test_a_server_that_is_stopped_ends_with_0_and_its_client_comes_back_qu
     assert len(client.lines("reconnecting")) == 1
     assert client.lines("failed") == []
     assert {arrival.attempt for arrival in target.arrivals} == {1}
+
+
+async def test_what_let_somebody_in_last_is_known_after_a_restart(relay: Relay) -> None:
+    body = b'{"event": "a"}'
+    rules = {"hmac_scheme": "github", "hmac_secrets": ["old", "new"]}
+    await relay.control("PATCH", "channels/chatwoot", rules)
+    proof = f"sha256={hmac.new(b'new', body, 'sha256').hexdigest()}"
+    headers = [("X-Hub-Signature-256", proof)]
+    signed = request("/webhook", body, headers, token=relay.send_token)
+    assert (await relay.send(signed)).status == 200
+    before = await relay.control("GET", "channels/chatwoot/secrets")
+    assert [one["verified_at"] is None for one in before["secrets"]] == [True, False]
+
+    relay.server.terminate()
+    await ends_in_time(relay)
+    await relay.start()
+
+    assert await relay.control("GET", "channels/chatwoot/secrets") == before
 
 
 async def test_a_restart_under_load_cuts_nobody_off(relay: Relay, target: Target) -> None:

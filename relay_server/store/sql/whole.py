@@ -20,6 +20,7 @@ from relay_server.store.sql.reports import SqlReports
 from relay_server.store.sql.resealing import SqlResealing
 from relay_server.store.sql.rows import encode
 from relay_server.store.sql.sessions import SqlSessions
+from relay_server.store.sql.uses import SqlUses
 from relay_server.values import Appended, ChannelNumber, NewEvent
 
 
@@ -33,6 +34,7 @@ class SqlStore(
     SqlAudit,
     SqlInvitations,
     SqlSessions,
+    SqlUses,
     SqlResealing,
 ):
     """A `Store`, but for how it is written to, opened and closed.

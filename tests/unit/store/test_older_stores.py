@@ -13,13 +13,13 @@ import pytest
 from relay_server.configs import SenderKind, SubscriptionConfig
 from relay_server.store.sqlite.sql import migrations
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
-from relay_server.values import Channel, Mark, MarkState, ReplayState, Scope, Subscription
+from relay_server.values import Channel, LastUses, Mark, MarkState, ReplayState, Scope, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.stores import weight
 
 STORES = Path(__file__).parents[2] / "fixtures" / "stores"
-EVERY = pytest.mark.parametrize("version", range(1, 13))
+EVERY = pytest.mark.parametrize("version", range(1, 14))
 
 
 @asynccontextmanager
@@ -188,6 +188,19 @@ async def test_what_filters_left_out_of_version_6(tmp_path: Path) -> None:
 
     assert [outline.sequence for outline in found.outlines] == [1, 2, 3, 6, 8]
     assert (only.config.filter, status.backlog) == ("olá", 3)
+
+
+@EVERY
+async def test_what_was_used_last_is_known_from_version_13_on(version: int, tmp_path: Path) -> None:
+    async with opened(version, tmp_path) as store:
+        number = store.catalog.channels["other"].number
+        before = await store.last_uses()
+        await store.note_uses(LastUses({"root": START_MS}, {}))
+        after = await store.last_uses()
+
+    tokens, secrets = {"root": START_MS + 5}, {(number, "0123456789abcdef"): START_MS + 6}
+    assert before == (LastUses(tokens, secrets) if version == 13 else LastUses({}, {}))
+    assert after.tokens == (tokens if version == 13 else {"root": START_MS})
 
 
 def test_the_first_migration_alone_is_version_1(tmp_path: Path) -> None:
