@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
-from relay_server.dashboard.filtering import Chip, chips_of, menus_of, mine_of
+from relay_server.dashboard.filtering import Chip, chips_of, completions_of, menus_of, mine_of
 from relay_server.dashboard.overview import BARS, bars_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.sample import may_send
@@ -59,6 +59,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         page=found,
         problem=problem,
         q=query.q,
+        completions=completions_of(query.q, choices, [one.name for one in readers]),
         menus=[menu for menu in menus_of(query.q, choices) if len(menu.choices) > 1],
         mine=mine_of(query.q, mine) if mine else None,
         wider=await _wider(visitor.who, name, query.q) if nothing else None,

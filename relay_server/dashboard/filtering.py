@@ -1,20 +1,24 @@
-"""A list's filter as menus and chips. Pure.
+"""A list's filter as menus, chips, and what its field offers. Pure.
 
 The filter's text is the one truth. A menu is about one word of it: it says what that word asks for
 now, and each of its choices leads to the text with another value. A chip is a term, and leads to
-the text without it. All of them are links, so that they work in a new tab and without a script.
+the text without it. Both are links, so that they work in a new tab and without a script. A field
+offers whole texts, of which a browser shows those that go with what stands in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
-from relay_server.filters.language import InvalidFilter, Typed, quoted, split
-from relay_server.operations.seen import Choices
+from relay_server.filters.facts import Direction
+from relay_server.filters.language import OUTCOMES, STATES, InvalidFilter, Typed, quoted, split
+from relay_server.operations.seen import MAX_CHOICES, Choices
 from relay_terminal.words import _
 
 MOMENTS = ("after", "before")
+NOTHING_SEEN = Choices([], {})
 
 
 class Choice(NamedTuple):
@@ -54,6 +58,17 @@ class Chip(NamedTuple):
     q: str
 
 
+class Completion(NamedTuple):
+    """A filter that a field offers, as a whole.
+
+    Attributes:
+        text: What its last value is called; empty where that says so itself.
+    """
+
+    q: str
+    text: str
+
+
 def menus_of(q: str, choices: Choices) -> list[Menu]:
     """The menus above a list: kinds, states, inboxes, times."""
     terms = _terms(q)
@@ -80,6 +95,29 @@ def menus_of(q: str, choices: Choices) -> list[Menu]:
         _menu(terms, "is", _("any state"), states),
         _menu(terms, "inbox", _("any inbox"), choices.inboxes),
         _menu(terms, "after", _("any time"), times, MOMENTS),
+    ]
+
+
+def completions_of(
+    q: str, choices: Choices = NOTHING_SEEN, subscriptions: Iterable[str] = ()
+) -> list[Completion]:
+    """What a filter may go on with, by words that it does not have yet."""
+    terms = _terms(q)
+    asked = {one.word.lower() for one in terms if not one.minus}
+    known: dict[str, Mapping[str, str]] = {
+        "kind": dict.fromkeys(choices.kinds, ""),
+        "is": dict.fromkeys((*OUTCOMES, *STATES), ""),
+        "from": dict.fromkeys(map(str, Direction), ""),
+        "inbox": choices.inboxes,
+        "subscription": dict.fromkeys(subscriptions, ""),
+        "status": {"5xx": "", "4xx": ""},
+        "after": {"15m": "", "1h": "", "24h": "", "7d": ""},
+    }
+    return [
+        Completion(_joined(terms, _term(word, value)), called if called != value else "")
+        for word, values in known.items()
+        if word not in asked
+        for value, called in islice(values.items(), MAX_CHOICES)
     ]
 
 

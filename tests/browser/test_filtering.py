@@ -98,3 +98,26 @@ async def test_where_nothing_is_found_each_term_can_be_taken_out(
     await page.goto(f"{relay.url}/channels/chatwoot?q=nothing-like-it")
     await page.get_by_role("link", name="3 without it").click()
     await expect(page.locator("[data-event-id]")).to_have_count(3)
+
+
+async def test_fields_offer_what_there_is_to_ask_for_without_a_script(
+    relay: Relay, browser: Browser, token: str, ids: dict[str, str]
+) -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await enter(page, relay.url, token)
+    for path in ("/channels/chatwoot", "/search?q="):
+        await page.goto(relay.url + path)
+        field = page.get_by_label("Filter", exact=True)
+        offered = page.locator(f"#{await field.get_attribute('list')} option")
+        texts = [await one.get_attribute("value") for one in await offered.all()]
+        assert {"kind:contact_created", "is:failed", "inbox:4", "from:bot"} <= set(texts)
+        assert "kind:hidden_kind" not in texts
+        [inbox] = [one for one in await offered.all() if await one.get_attribute("label")]
+        assert await inbox.get_attribute("label") == "Site Pão Quente"
+    await page.goto(f"{relay.url}/channels/chatwoot?q=kind%3Amessage_created")
+    offered = page.locator("#completions option")
+    texts = [await one.get_attribute("value") for one in await offered.all()]
+    assert "kind:message_created inbox:4" in texts
+    assert "kind:message_created kind:contact_created" not in texts
+    await context.close()

@@ -57,7 +57,7 @@ async def test_an_address_that_was_shut_out_is_let_in_by_an_administrator_who_is
     await expect(admin.locator("main")).to_contain_text("asks for is asked for still: token.")
     assert (await relay.send(webhook)).status == 401
     await admin.get_by_role("button", name="Allow it").click()
-    await expect(admin.get_by_role("status")).to_have_text("It may send from now on.")
+    await expect(admin.locator(".told")).to_have_text("It may send from now on.")
     await expect(admin.get_by_role("button", name="Allow it")).to_have_count(0)
     assert (await relay.send(webhook)).status == 200
     assert (await relay.send(request("/webhook", b"{}"))).status == 401

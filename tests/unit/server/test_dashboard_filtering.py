@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from relay_server.dashboard.filtering import chips_of, menus_of, mine_of
+from relay_server.dashboard.filtering import (
+    Completion,
+    chips_of,
+    completions_of,
+    menus_of,
+    mine_of,
+)
+from relay_server.filters.language import parse
 from relay_server.operations.seen import Choices
 
 SEEN = Choices(["contact_updated", "message_created"], {"3": "Site", "5": "5"})
@@ -29,6 +36,24 @@ def test_a_choice_takes_the_place_of_its_word_and_leaves_the_rest() -> None:
         "Site",
         f"kind:message_created {rest} inbox:3",
     )
+
+
+def test_a_field_offers_what_its_text_may_go_on_with() -> None:
+    found = completions_of('"bom dia" is:failed -from:bot', SEEN, ["ana", "a b"])
+    before = '"bom dia" is:failed -from:bot'
+    assert found[:2] == [
+        Completion(f"{before} kind:contact_updated", ""),
+        Completion(f"{before} kind:message_created", ""),
+    ]
+    assert Completion(f"{before} inbox:3", "Site") in found
+    assert Completion(f"{before} inbox:5", "") in found
+    assert Completion(f'{before} subscription:"a b"', "") in found
+    offered = {one.q.removeprefix(before).split(":")[0].strip() for one in found}
+    assert offered == {"kind", "from", "inbox", "subscription", "status", "after"}
+    for one in completions_of("", SEEN, ["ana"]):
+        parse(one.q, 0)
+    many = completions_of("", Choices([f"k{n}" for n in range(99)], {}), map(str, range(999)))
+    assert len(many) < 100
 
 
 def test_a_kind_with_spaces_is_quoted() -> None:
