@@ -136,7 +136,7 @@ async def create_edited(who: Caller, new: NewEdit) -> EditedEvent:
         edited_from=based_on,
         made_by=who.name,
         idempotency_key=who.idempotency_key,
-        asked=hashlib.sha256(msgspec.json.encode(new)).digest(),
+        asked=_digest(new),
     )
     [view] = await _views(who, channel, [await who.store.create_edited(subscription, edited)])
     return view
@@ -204,6 +204,14 @@ async def _basis(who: Caller, new: NewEdit) -> tuple[Channel, str, RequestHead, 
     if new.channel not in (None, channel.name):
         raise InvalidValue(f"{new.based_on} is of {channel.name}, not of {new.channel}")
     return channel, event.head.id, event.head.request, event.body
+
+
+def _digest(new: NewEdit) -> bytes:
+    """Of what is asked, the same as versions have it that do not know every field yet."""
+    asked = msgspec.to_builtins(new)
+    if not new.sign_with:
+        del asked["sign_with"]
+    return hashlib.sha256(msgspec.json.encode(asked)).digest()
 
 
 def _meant(sent: bytes, was: bytes, masks: Sequence[str]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from relay_server.bodies.tree import MASK
 from relay_server.configs import ForwardConfig, HmacAuth, SubscriptionConfig
 from relay_server.operations import Caller
 from relay_server.operations.proofs import secrets_of
-from relay_server.values import Event, NewEdited
+from relay_server.values import Edited, Event, NewEdited, Subscription
 from tests.support.chatwoot import signature
 from tests.support.clock import START_MS
 from tests.support.events import new_event, request
@@ -240,6 +241,25 @@ async def test_the_same_key_makes_it_once(
     assert another.json["id"] != first.json["id"]
     long = await ana("POST", "events", asked, [("Idempotency-Key", "x" * 201)])
     assert long.json["error"]["code"] == "invalid_value"
+
+
+async def test_what_is_asked_under_a_key_is_the_same_for_the_version_before(
+    served: Served, ana: Asking, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bytes]()
+    create = served.store.create_edited
+
+    async def noting(subscription: Subscription, new: NewEdited) -> Edited:
+        asked.append(new.asked)
+        return await create(subscription, new)
+
+    monkeypatch.setattr(served.store, "create_edited", noting)
+    await made(ana, event, headers=[["A", "b"]])
+    before = (
+        f'{{"subscription":"ana","based_on":"{event}","channel":null,"method":null,'
+        '"request_target":null,"headers":[["A","b"]],"body_base64":null,"sign":false}'
+    )
+    assert asked == [hashlib.sha256(before.encode()).digest()]
 
 
 async def test_a_reader_that_is_there_is_said_to_be(
