@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay_protocol.values import HeaderList
+from relay_server.bodies.inflating import MAX_INFLATED_BYTES, inflated
 from relay_server.bodies.masking import UNKNOWN
 from relay_server.bodies.tree import MASK, is_masked
 from relay_server.errors import InvalidValue
@@ -54,6 +56,23 @@ def body_without_secrets(body: bytes) -> bytes:
     if (text := _text(body)) is None:
         return body
     return _masked(text, list(_places(text, of_json=is_json(body))))[0].encode()
+
+
+def clean_body(body: bytes, headers: HeaderList) -> bytes:
+    """A body for a file: as it came where it holds no secret, else masked, and not compressed.
+
+    Raises:
+        InvalidValue: It is too large to be looked through.
+    """
+    plain = inflated(body, headers, MAX_INFLATED_BYTES)
+    if plain is not None and len(plain) == MAX_INFLATED_BYTES:
+        raise InvalidValue(
+            f"it has {MAX_INFLATED_BYTES} bytes or more before it is compressed, too many to be"
+            " looked through for secrets: an administrator may have it with them"
+        )
+    readable = body if plain is None else plain
+    clean = body_without_secrets(readable)
+    return body if clean == readable else clean
 
 
 def hidden_as(body: bytes, was: bytes) -> bytes:

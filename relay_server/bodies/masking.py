@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from relay_server.bodies.inflating import MAX_INFLATED_BYTES, inflated
 from relay_server.bodies.tree import (
     MASK,
     BadJson,
@@ -77,10 +78,15 @@ def unmasked(body: bytes, was: bytes, masks: Sequence[str]) -> bytes:
 
 
 def masked_event(event: Event, masks: Sequence[str]) -> Event:
-    """An event with its body as it is shown."""
+    """An event with its body as it is shown: compressed no more where anything of it is masked."""
     if not masks:
         return event
-    return msgspec.structs.replace(event, body=masked(event.body, masks))
+    body, headers = event.body, event.head.request.headers
+    plain = inflated(body, headers, MAX_INFLATED_BYTES)
+    if plain is None:
+        return msgspec.structs.replace(event, body=masked(body, masks))
+    shown = masked(plain, masks)
+    return event if shown == plain else msgspec.structs.replace(event, body=shown)
 
 
 def _steps(mask: str) -> Steps:

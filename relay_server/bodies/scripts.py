@@ -21,7 +21,8 @@ from urllib.parse import quote
 import msgspec
 
 from relay_protocol.values import HeaderList, RequestHead
-from relay_server.bodies.hidden import body_without_secrets, is_json
+from relay_server.bodies.hidden import clean_body, is_json
+from relay_server.bodies.inflating import BEGINNINGS, CODING, says_so
 from relay_server.bodies.tree import MASK
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import SECRET_NAME
@@ -154,7 +155,9 @@ def without_secrets(sent: Sent) -> Sent:
     request, mask = sent.request, MASK.encode()
     headers = [(n, mask if n.lower() in SECRET_HEADERS else v) for n, v in request.headers]
     target = _IN_QUERY.sub(rf"\g<1>{quote(MASK)}", request.request_target)
-    body = body_without_secrets(sent.body)
+    body = clean_body(sent.body, request.headers)
+    if (sent.masked or body != sent.body) and not body.startswith(BEGINNINGS):
+        headers = [(n, v) for n, v in headers if n.lower() != CODING or not says_so(((n, v),))]
     clean = msgspec.structs.replace(request, headers=tuple(headers), request_target=target)
     masked = sent.masked or (clean, body) != (request, sent.body)
     return Sent(sent.id, clean, body, masked=masked)

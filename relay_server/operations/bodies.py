@@ -16,9 +16,9 @@ from relay_server.bodies.compare import (
     differences,
     is_comparable,
 )
-from relay_server.bodies.hidden import body_without_secrets
-from relay_server.bodies.inflating import inflated
-from relay_server.bodies.masking import masked
+from relay_server.bodies.hidden import clean_body
+from relay_server.bodies.inflating import MAX_INFLATED_BYTES, inflated
+from relay_server.bodies.masking import masked, masked_event
 from relay_server.bodies.tree import MASK, BadJson, Json, Node, at, is_doubled, parse, walk
 from relay_server.errors import InvalidValue
 from relay_server.filters.secrets import masked_text
@@ -29,7 +29,6 @@ from relay_server.values import UNKEPT, Channel, Event
 
 MAX_TREE_BYTES = 1_048_576  # of a body that is shown as a tree or compared; a larger one is not
 NODES = 2_000  # of a tree in one answer; `next` leads to the rest
-MAX_INFLATED_BYTES = 8_388_608  # of a compressed body, as it is shown; the rest is left out
 MAX_SECRET_CHARS = 4_096  # of a secret that is shown
 MAX_LINES_CHARS = 131_072  # of all that differs line by line; the rest is left out
 MAX_LINE_CHARS = 16_384  # of a line of it; the rest is left out
@@ -169,10 +168,8 @@ def _readable(channel: Channel, event: Event) -> Readable:
 
 async def _download(who: Caller, id_: str, *, with_secrets: bool) -> Download:
     def kept() -> bytes:
-        body, headers = event.body, event.head.request.headers
-        shown = _readable(channel, event).body
-        shown = shown if with_secrets else body_without_secrets(shown)
-        return body if shown == (inflated(body, headers, MAX_INFLATED_BYTES) or body) else shown
+        body = masked_event(event, channel.config.mask).body
+        return body if with_secrets else clean_body(body, event.head.request.headers)
 
     channel, event = await look_up(who, id_)
     check_kept(event)

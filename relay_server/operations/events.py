@@ -11,7 +11,7 @@ import msgspec
 
 from relay_chatwoot.handoff import ORDER, Step
 from relay_protocol.values import HeaderList
-from relay_server.bodies.masking import masked
+from relay_server.bodies.masking import masked_event
 from relay_server.bodies.scripts import SECRET_HEADERS
 from relay_server.bodies.tree import MASK
 from relay_server.errors import AmbiguousId, BodyNotKept, EventNotFound, InvalidValue
@@ -234,7 +234,7 @@ async def shown_body(channel: Channel, event: Event) -> bytes:
     check_kept(event)
     if not channel.config.mask:
         return event.body
-    return await asyncio.to_thread(masked, event.body, channel.config.mask)  # of up to 1 MiB
+    return (await asyncio.to_thread(masked_event, event, channel.config.mask)).body  # up to 1 MiB
 
 
 async def show_event(who: Caller, id_: str) -> EventView:

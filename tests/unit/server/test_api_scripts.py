@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
+from relay_server.bodies.inflating import MAX_INFLATED_BYTES
 from relay_server.bodies.scripts import Language
+from relay_server.errors import InvalidValue
 from relay_server.operations import Caller
-from relay_server.operations.scripts import MAX_SCRIPT_BYTES, show_conversation_test
+from relay_server.operations.bodies import body_to_keep
+from relay_server.operations.scripts import (
+    MAX_SCRIPT_BYTES,
+    ScriptPage,
+    show_conversation_test,
+    show_script,
+)
 from tests.support.events import request
 from tests.unit.server.asking import Asking, append
 from tests.unit.server.support import Served
@@ -57,3 +67,33 @@ async def test_a_conversation_is_a_test_without_what_is_too_large(
     assert f"Too large for this file: {ids[2]}, {ids[1]}. Each has" in text
     assert "newest of its webhooks" not in text
     assert [text.count(repr(one)) for one in ids] == [1, 0, 0, 1, 1]
+
+
+async def test_what_came_compressed_is_masked_before_it_is_handed_out(
+    served: Served, admin: Asking
+) -> None:
+    await served.configure(mask=("/phone",))
+    whole = b'{"api_key": "s3cret", "phone": "555", "n": 1.50}'
+    coding = ((b"Content-Type", b"application/json"), (b"content-encoding", b"gzip"))
+    head = request("/webhook", coding)
+    event = await append(served, body=gzip.compress(whole), head=head)
+    plain = await append(served, body=(as_came := gzip.compress(b'{"n": 1}')), head=head)
+
+    script = await admin.ok("GET", f"events/{event}/as/curl")
+    assert script["masked"]
+    assert '{"api_key":"•••","phone":"•••","n":1.50}' in script["text"]
+    assert "gzip" not in script["text"]
+    assert (await admin("GET", f"events/{event}/body")).body == (
+        '{"api_key":"s3cret","phone":"•••","n":1.50}'.encode()
+    )
+    shown = await body_to_keep(Caller(served.context), event)
+    assert shown.body == '{"api_key":"•••","phone":"•••","n":1.50}'.encode()
+    assert "gzip" in (await admin.ok("GET", f"events/{plain}/as/curl"))["text"]
+    assert (await body_to_keep(Caller(served.context), plain)).body == as_came
+
+    await served.configure(mask=())
+    large = await append(served, body=gzip.compress(b"0" * MAX_INFLATED_BYTES), head=head)
+    who = Caller(served.context)
+    for asked in (body_to_keep(who, large), show_script(who, large, "curl", ScriptPage())):
+        with pytest.raises(InvalidValue, match="too many to be looked through"):
+            await asked
