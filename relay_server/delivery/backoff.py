@@ -29,7 +29,7 @@ class StoreBackoff:
         self._clock = clock
         self._what = what
         self._facts = facts
-        self._throttle = Throttle(LONGEST_PAUSE_S, MAX_ERRORS)
+        self._throttle: Throttle | None = None  # of readers that wait few ever need one
         self._failed_at = float("-inf")
         self._failures = 0
 
@@ -51,6 +51,7 @@ class StoreBackoff:
             now = self._clock.monotonic()
             self._failures = 1 if now - self._failed_at > QUIET_S else self._failures + 1
             self._failed_at = now
+            self._throttle = self._throttle or Throttle(LONGEST_PAUSE_S, MAX_ERRORS)
             if self._throttle.due(str(exc), now):
                 log.warning(self._what, error=str(exc), failures=self._failures, **self._facts)
             return False

@@ -59,6 +59,7 @@ from relay_server.values import (
     Replay,
     Subscription,
 )
+from relay_server.wake import Wake
 
 if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
     from relay_server.tracing import Tracing
@@ -130,7 +131,7 @@ class Reader:
         )
         self._draining = False
         self._follow_signing()
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._look: asyncio.Handle | None = None  # at what results changed, soon
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

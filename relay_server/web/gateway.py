@@ -54,6 +54,7 @@ from relay_server.filters.language import check_standing
 from relay_server.operations.forwards import DEFAULT_FORWARD
 from relay_server.store.interface import Store
 from relay_server.values import Scope, Token
+from relay_server.wake import Wake
 from relay_server.web.access import bearer, error_response
 from relay_server.web.bridge import (
     ANYBODY,
@@ -160,7 +161,7 @@ class Connection:
         self._pings: list[bytes] = []  # to answer, the last few
         self._ping_due = False
         self._joined_at: float | None = None  # monotonic
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._closing: Close | None = None
         self._sending_since: float | None = None
 
