@@ -88,9 +88,13 @@ class Viewer:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            since, chunk = self._waiting.popleft()
-            self._bytes -= len(chunk)
-            await self.write(chunk, write, since)
+            await self._write_next(write)
+
+    async def _write_next(self, write: Write) -> None:
+        """Apart from the wait for more, which is long, and would keep what was written."""
+        since, chunk = self._waiting.popleft()
+        self._bytes -= len(chunk)
+        await self.write(chunk, write, since)
 
     def gone(self) -> None:
         """The connection is lost: nothing can be written."""

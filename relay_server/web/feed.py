@@ -141,6 +141,12 @@ def _notice_death(transport: asyncio.Transport | None) -> None:
 
 async def _write(viewer: Viewer, missed: AsyncIterator[bytes], write: Write) -> None:
     """Write what a viewer missed and then what it is offered, until its end."""
+    await _write_missed(viewer, missed, write)
+    await viewer.write_all(write)
+
+
+async def _write_missed(viewer: Viewer, missed: AsyncIterator[bytes], write: Write) -> None:
+    """Apart from what comes, which takes hours, and would keep the last of it."""
     try:
         async for chunk in missed:
             if not await viewer.write(chunk, write):
@@ -148,7 +154,6 @@ async def _write(viewer: Viewer, missed: AsyncIterator[bytes], write: Write) -> 
     except RelayError as exc:  # the store is not well
         log.warning("a live feed ends", error=str(exc))
         viewer.end("error")
-    await viewer.write_all(write)
 
 
 def _since(request: web.Request, fields: FeedFields) -> Mapping[str, int] | None:
