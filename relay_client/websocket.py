@@ -7,9 +7,11 @@ or later, into words and into what follows: a `Reason` is tried again, a `Client
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from socket import gaierror
 from typing import Any, Protocol
@@ -27,6 +29,11 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.frames import CloseCode as WebSocketCode
 from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiler was there
+    from websockets.utils import apply_mask
 
 from relay_client import reasons
 from relay_client.errors import (
@@ -55,6 +62,11 @@ CLOSE_TIMEOUT_S = 2.0
 MAX_UNSENT_BYTES = 1_048_576
 # Of one message: a relay sends it whole, and what stands between may cut it up.
 _MAX_FRAGMENTS = 1_024
+
+# A frame's head (RFC 6455 §5.2): one whole binary message, and its length if that fits there.
+_BINARY, _MASKED = 0x80 | Opcode.BINARY, 0x80
+_TWO_BYTES = 126  # says that the length is in the next two; so does 127 of the next eight
+_DRAWN_BYTES = 1_024  # of randomness, at once
 
 TOKEN_HINT = N_("Ask for a new token, then run: relay-client login URL")
 UPGRADE_HINT = N_(
@@ -104,6 +116,10 @@ class Socket(ClientConnection):
     the listener; what is sent goes straight to the transport, several messages in one write, and
     whoever sends stops while `paused` says that too much waits there.
 
+    A binary message that comes whole, as nearly all do, is handed over as it is read, and one that
+    is sent is framed here: the library takes a hundred steps for either. It reads all else, and
+    knows alone how the connection stands.
+
     It cuts a relay that pings and reads no pong, and one that is told to go and stays: the library
     keeps each pong until it is read, and after a frame that is none it waits for the other end to
     close for as long as nothing is to be sent.
@@ -133,9 +149,7 @@ class Socket(ClientConnection):
     def send_all(self, messages: Sequence[bytes]) -> None:
         """Write messages, all at once; nobody gets them if the end is already on its way."""
         if self._is_open():
-            for message in messages:
-                self.protocol.send_binary(message)
-            self.transport.write(b"".join(self.protocol.data_to_send()))
+            self.transport.write(b"".join(map(_framed, messages)))
 
     def send_ping(self) -> None:
         """Write a ping."""
@@ -145,6 +159,11 @@ class Socket(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol; answers pings, and closes when something is wrong."""
+        # Between two frames, as the library stands after the handshake, it has nothing of either.
+        if self._reads and not self._parts and not self.protocol.reader.buffer:
+            data = self._hand_over(data)
+            if not data:
+                return
         super().data_received(data)
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.transport.abort()
@@ -180,6 +199,25 @@ class Socket(ClientConnection):
     def _is_open(self) -> bool:
         return self.protocol.state is State.OPEN and not self.transport.is_closing()
 
+    def _hand_over(self, data: bytes) -> bytes:
+        """Hand over the whole messages at the beginning; the rest is given back."""
+        assert self._listener is not None
+        at, size = 0, len(data)
+        while self._reads and size - at >= 4 and data[at] == _BINARY:
+            if self.protocol.state is not State.OPEN:
+                break
+            begin, length = at + 2, data[at + 1]
+            if length == _TWO_BYTES:
+                begin, length = at + 4, data[at + 2] << 8 | data[at + 3]
+            elif length > _TWO_BYTES:
+                break  # longer than a relay's are, or masked
+            end = begin + length
+            if size < end:
+                break
+            self._listener.received(data[begin:end])
+            at = end
+        return data[at:]
+
     def _take(self, frame: Frame) -> None:
         assert self._listener is not None
         if frame.opcode is Opcode.PONG:
@@ -203,6 +241,29 @@ class _connect(connect):  # noqa: N801 - named like the function-like class that
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+
+def _framed(message: bytes) -> bytes:
+    """A message as one frame, masked as what a client sends must be."""
+    mask, size = next(_masks), len(message)
+    if size < _TWO_BYTES:
+        head = struct.pack("!BB", _BINARY, _MASKED | size)
+    elif size < 65_536:
+        head = struct.pack("!BBH", _BINARY, _MASKED | _TWO_BYTES, size)
+    else:
+        head = struct.pack("!BBQ", _BINARY, _MASKED | _TWO_BYTES + 1, size)
+    return head + mask + apply_mask(message, mask)
+
+
+def _drawn_masks() -> Iterator[bytes]:
+    """Masks that nobody can foresee (RFC 6455 §10.3), drawn many at once."""
+    while True:
+        drawn = os.urandom(_DRAWN_BYTES)
+        for start in range(0, _DRAWN_BYTES, 4):
+            yield drawn[start : start + 4]
+
+
+_masks = _drawn_masks()
 
 
 async def dial(relay: Relay) -> Socket:

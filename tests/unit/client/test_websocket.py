@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 
 import msgspec
@@ -16,7 +17,7 @@ from relay_client.websocket import MAX_UNSENT_BYTES
 from relay_protocol.codec import encode
 from relay_protocol.limits import MAX_FRAME_BYTES
 from relay_protocol.messages import CloseCode, Deliver, Error, Goaway
-from relay_protocol.values import Failure, FailureKind
+from relay_protocol.values import Failure, FailureKind, Response
 from tests.support.raw_target import make_delivery
 from tests.support.raw_websocket import (
     BINARY,
@@ -245,6 +246,54 @@ async def test_a_message_may_come_in_several_frames() -> None:
     async with raw_relay(relay_says) as relay, running(Client(FakeRelay(relay.url))) as client:
         await until(lambda: client.told(Connected))
         assert client.told(Lost) == []
+
+
+@pytest.mark.parametrize("behind", [-1, 0, 1, 3, 4, 500, 501])
+async def test_messages_arrive_whole_and_in_order_wherever_they_are_cut(behind: int) -> None:
+    """Of every length that a frame's head says in another way; what is in them looks like frames.
+
+    Args:
+        behind: Bytes from the beginning of a frame to where the stream is cut.
+    """
+    sizes = (0, 100, 5_000, 80_000, 60_000, 1, 70_000)
+    sent = [make_delivery(n, body=b"\x82\x00" * (size // 2)) for n, size in enumerate(sizes)]
+    messages = [
+        said(Deliver(one.id, 1, 1, False, one.event, len(one.body), one.body)) for one in sent
+    ]
+    frames = [welcome(), *messages[:3], frame(PING), *messages[3:], frame(PONG)]
+    stream = b"".join(frames)
+    begins = itertools.accumulate(map(len, frames))
+    cuts = [0, *(min(begin + behind, len(stream)) for begin in begins), len(stream)]
+
+    async def behave(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(accept(head))
+        for start, end in itertools.pairwise(cuts):
+            await asyncio.sleep(0.002)  # so that they are not read together
+            writer.write(stream[start:end])
+        await reader.read(-1)
+
+    async with raw_relay(behave) as relay, running(Client(FakeRelay(relay.url))) as client:
+        await until(lambda: len(client.poster.posted) >= len(sent))
+        assert client.poster.posted == sent
+        assert client.told(Lost) == []
+
+
+async def test_results_of_every_length_are_read_by_the_relay() -> None:
+    """More of them than masks are drawn at once."""
+    async with connected() as (relay, client):
+        sizes = [*range(140), *range(65_420, 65_537, 3)]
+        for number, size in enumerate(sizes):
+            client.poster.outcome = Response(200, body=b"x" * size)
+            await relay.open[0].deliver(make_delivery(number))
+            await until(lambda: len(relay.settled) > number)  # noqa: B023
+            assert relay.settled[-1] == (f"dlv_{number}", client.poster.outcome)
+
+
+def test_no_two_frames_have_the_same_mask() -> None:
+    frames = {websocket._framed(bytes(8)) for _ in range(1_000)}
+    assert len(frames) == 1_000
 
 
 async def test_a_flood_of_pongs_and_pings_is_borne() -> None:
