@@ -136,7 +136,11 @@ class Connection(asyncio.Protocol):
         self._reset(bodiless)
         self._ended = ended
         self._set_deadline(deadline)
-        self._send(head, body)
+        if len(body) <= _JOINED_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
 
     async def exchange(
         self, head: bytes, body: bytes, deadline: float, *, bodiless: bool = False
@@ -173,7 +177,11 @@ class Connection(asyncio.Protocol):
             return
         self.heard = True
         try:
-            self._read(data)
+            if len(data) <= self._room:
+                self._room -= len(data)
+                self._parser.feed_data(data)
+            else:
+                self._read(data)
         except HttpParserUpgrade:
             self._finish(NotHttp("it changes to another protocol"))
         except HttpParserError as exc:
@@ -245,14 +253,8 @@ class Connection(asyncio.Protocol):
             self._keeps = False
             self._complete = True
 
-    def _send(self, head: bytes, body: bytes) -> None:
-        if len(body) <= _JOINED_BYTES:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            self._transport.write(body)
-
     def _read(self, data: bytes) -> None:
+        """Feed the parser with more than there is room for."""
         while data and not self._complete:
             if not self._room:
                 raise NotHttp("it has no end" if self._status else "its head is too long")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from relay_protocol.values import HeaderList
 
@@ -21,6 +21,7 @@ class Target:
         path: Where every event goes, whatever path it came by; empty keeps the event's own.
         secure: It is spoken to by TLS.
         headers: Added to each request, in the place of a sender's fields of the same names.
+        authority: Host and port as a URL has them, e.g. `localhost:8000` or `[::1]:8000`.
     """
 
     host: str
@@ -28,14 +29,13 @@ class Target:
     path: str = ""
     secure: bool = False
     headers: HeaderList = ()
+    authority: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def authority(self) -> str:
-        """Host and port as a URL has them, e.g. `localhost:8000` or `[::1]:8000`."""
+    def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.secure and self.port == HTTPS_PORT:
-            return host  # what servers of many names know themselves by
-        return f"{host}:{self.port}"
+        if not self.secure or self.port != HTTPS_PORT:  # servers know themselves without that one
+            host = f"{host}:{self.port}"
+        object.__setattr__(self, "authority", host)  # each request needs it
 
     @property
     def url(self) -> str:

@@ -258,6 +258,32 @@ def test_an_ordinary_field_may_be_added() -> None:
     check_header(b"X-Nome", "João".encode())
 
 
+def test_a_percent_sign_is_a_letter_like_any_other() -> None:
+    """In a name, a value, and what a target adds."""
+    target = Target("localhost", 8000, headers=((b"X-%d", b"100%b"),))
+
+    sent = headers_of(make_delivery(headers=((b"X-%s-%%", b"%b %"),)), target)
+
+    assert (b"X-%s-%%", b"%b %") in sent
+    assert (b"X-%d", b"100%b") in sent
+
+
+def test_a_host_without_a_name_is_not_passed_on() -> None:
+    """One of the same sender that has a name is."""
+    for said in (b"", b"relay.example.com", b""):
+        sent = dict(headers_of(make_delivery(headers=((b"Host", said),))))
+        assert sent[b"Host"] == b"localhost:8000"
+        assert sent.get(b"X-Forwarded-Host", b"") == said
+        assert (b"X-Forwarded-Host" in sent) == bool(said)
+
+
+def test_what_is_left_out_may_be_anything() -> None:
+    """The target never sees it."""
+    headers: HeaderList = ((b"X-Forwarded-For", b"\x00\r\n"), (b"X-A", b"1"))
+
+    assert (b"X-A", b"1") in headers_of(make_delivery(headers=headers))
+
+
 def test_a_replay_says_so_and_an_unknown_sender_is_not_named() -> None:
     """The target can tell a replay from a first delivery."""
     sent = dict(headers_of(make_delivery(replay=True, sender="", attempt=3)))
