@@ -46,17 +46,28 @@ class Announcer:
         """Write the lines of notices, and what they ask to be added, in one go."""
         lines: list[str] = []
         for notice in notices:
-            if self.render is None or self._counted(notice):
-                continue
-            if isinstance(notice, Ended):
-                lines += self._caught_up()
-            lines += self.render(notice)
-            if isinstance(notice, Connected):
-                warned = [*self._warned(notice.welcome), *_made_anew(notice)]
-                lines += [line for warning in warned for line in self.render(warning)]
-                self._begin(notice)
+            if self.render is None:
+                return  # nobody reads any more
+            if isinstance(notice, Settled):
+                if self._catching_up is None or not self._counted(notice, self._catching_up):
+                    lines += self.render(notice)
+            else:
+                lines += self._told(notice, self.render)
         if lines:
             self._write(lines)
+
+    def _told(self, notice: Notice, render: Render) -> list[str]:
+        lines: list[str] = []
+        if isinstance(notice, Ended):
+            lines += self._caught_up()
+        if isinstance(notice, Lost | Waiting):
+            self._held_up = True
+        lines += render(notice)
+        if isinstance(notice, Connected):
+            warned = [*self._warned(notice.welcome), *_made_anew(notice)]
+            lines += [line for warning in warned for line in render(warning)]
+            self._begin(notice)
+        return lines
 
     def _warned(self, welcome: Welcome) -> Iterator[Warned]:
         """That the relay is of another version, or what that costs of what was asked; once."""
@@ -118,14 +129,10 @@ class Announcer:
             self._catching_up = CatchingUp(waiting, time.monotonic())
             self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_again)
 
-    def _counted(self, notice: Notice) -> bool:
+    def _counted(self, attempt: Settled, catching_up: CatchingUp) -> bool:
         """True where an attempt is a part of the line that changes."""
-        if isinstance(notice, Lost | Waiting):
-            self._held_up = True
-        if self._catching_up is None or not isinstance(notice, Settled):
-            return False
-        self._held_up &= not notice.outcome.delivered
-        return self._catching_up.takes(notice, time.monotonic())
+        self._held_up &= not attempt.outcome.delivered
+        return catching_up.takes(attempt, time.monotonic())
 
     def _look_again(self) -> None:
         if (catching_up := self._catching_up) is None:
@@ -148,9 +155,12 @@ class Announcer:
 
     def _write(self, lines: Sequence[str], status: str = "") -> None:
         """Write lines in place of the line that changes, and that below them again."""
-        clear = "\r" + " " * width(self._status) + "\r" if self._status else ""
-        self._status = status[: max(0, self._console.cells - 1)]
-        self._lines.write(clear + "".join(f"{line}\n" for line in lines) + self._status)
+        text = "\n".join([*lines, ""])
+        if self._status or status:
+            clear = "\r" + " " * width(self._status) + "\r" if self._status else ""
+            self._status = status[: max(0, self._console.cells - 1)]
+            text = clear + text + self._status
+        self._lines.write(text)
         trouble = self._lines.trouble
         if trouble is None:
             return

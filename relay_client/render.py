@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TypeAlias
 
 from relay_client.notices import Connected, Notice, Settled
@@ -18,7 +19,7 @@ from relay_client.telling import LINE_CHARS, column, next_at, status_of, told, w
 from relay_protocol.messages import Welcome
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
-from relay_protocol.values import Failure, FailureKind, Response
+from relay_protocol.values import Delivery, Failure, FailureKind, Response
 from relay_terminal.console import Console
 
 Render: TypeAlias = Callable[[Notice], list[str]]
@@ -64,11 +65,12 @@ def _plain_lines(url: str, notice: Notice) -> list[str]:
 def _json_lines(url: str, targets: Targets, notice: Notice) -> list[str]:
     """An object a line, in ASCII alone: no name in it can steer a terminal."""
     match notice:
-        case Settled(_, Failure(FailureKind.TARGET_DOWN)):
-            return []  # nothing was tried; `waiting` tells it
-        case Settled():
-            kind = "delivered" if notice.outcome.delivered else "failed"
-            return _line(kind, _settled_facts(notice))
+        case Settled(delivery, outcome):
+            if isinstance(outcome, Response) and outcome.delivered:
+                return [_delivered_line(delivery, outcome)]
+            if isinstance(outcome, Failure) and outcome.kind is FailureKind.TARGET_DOWN:
+                return []  # nothing was tried; `waiting` tells it
+            return _line("failed", _failed_facts(notice))
         case Connected(welcome, away_s):
             kind = "ready" if away_s is None else "reconnected"
             return _line(kind, _connected_facts(welcome, away_s, url, targets))
@@ -81,10 +83,37 @@ def _line(kind: str, facts: dict[str, object]) -> list[str]:
     return [json.dumps({"type": kind, "time": _timestamp(), **facts})]
 
 
-def _settled_facts(notice: Settled) -> dict[str, object]:
+# As `json.dumps` makes it of a dictionary, which takes much longer: one comes for each webhook.
+_DELIVERED = (
+    '{"type": "delivered", "time": "%s", "event_id": %s, "channel": %s, "attempt": %d,'
+    ' "status": %d, "duration_ms": %d, "kind": %s, "key": %s, "replay": %s, "method": %s,'
+    ' "request_target": %s}'
+)
+
+
+def _delivered_line(delivery: Delivery, response: Response) -> str:
+    event = delivery.event
+    request = event.request
+    return _DELIVERED % (
+        _timestamp(),
+        _quoted(event.id),
+        _quoted(delivery.channel),
+        delivery.attempt,
+        response.status,
+        response.elapsed_ms,
+        _quoted(event.kind),
+        _quoted(event.key),
+        "true" if delivery.replay else "false",
+        _quoted(request.method),
+        _quoted(request.request_target),
+    )
+
+
+def _failed_facts(notice: Settled) -> dict[str, object]:
+    """The same of an attempt that failed, and why it did."""
     delivery, outcome, verdict = notice.delivery, notice.outcome, notice.verdict
     event = delivery.event
-    facts: dict[str, object] = {
+    return {
         "event_id": event.id,
         "channel": delivery.channel,
         "attempt": delivery.attempt,
@@ -95,13 +124,11 @@ def _settled_facts(notice: Settled) -> dict[str, object]:
         "replay": delivery.replay,
         "method": event.request.method,
         "request_target": event.request.request_target,
+        "failure": outcome.kind.value if isinstance(outcome, Failure) else "status",
+        "text": why_and_next(notice),
+        "follows": None if verdict is None else verdict.follows.value,
+        "next_attempt_at": next_at(verdict),
     }
-    if not outcome.delivered:
-        facts["failure"] = outcome.kind.value if isinstance(outcome, Failure) else "status"
-        facts["text"] = why_and_next(notice)
-        facts["follows"] = None if verdict is None else verdict.follows.value
-        facts["next_attempt_at"] = next_at(verdict)
-    return facts
 
 
 def _connected_facts(

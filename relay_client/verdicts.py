@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from relay_client.notices import Settled
 from relay_protocol.messages import Result, Verdict

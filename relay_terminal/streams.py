@@ -14,6 +14,7 @@ import errno
 import io
 import os
 import select
+import stat
 import sys
 import threading
 import unicodedata
@@ -92,6 +93,8 @@ class Lines:
         self._lock = threading.RLock()  # `again` may write
         self._lost = 0  # since the last that was written
         self._is_torn = False  # a part of a line was written
+        self._number = -1  # of the stream, when it was written last
+        self._has_room: Callable[[float], bool]  # there
 
     def write(self, text: str) -> int:
         """Write lines, with the newline at their end."""
@@ -118,12 +121,15 @@ class Lines:
             self._stream.write(text)
             self._stream.flush()
             return
+        if number != self._number:
+            self._number, self._has_room = number, _room_at(number)
         # Past the buffers of Python, which keep what could not be written, and try it once more.
         rest = text.encode(self._stream.encoding, _SUBSTITUTING)
         if self._is_torn:
             rest = b"\n" + rest
         while rest:
-            _wait_for_room(number, 0.0 if self._lost else STALL_S)
+            if not self._has_room(0.0 if self._lost else STALL_S):
+                raise BlockingIOError(errno.EAGAIN, _("nobody reads it"))
             rest = rest[os.write(number, rest[:_AT_ONCE]) :]
             self._is_torn = bool(rest)
 
@@ -181,8 +187,8 @@ if sys.platform == "win32":  # its consoles take text, and its poll() nothing bu
     def _descriptor(stream: TextIO) -> int | None:
         return None
 
-    def _wait_for_room(number: int, within_s: float) -> None:
-        pass
+    def _room_at(number: int) -> Callable[[float], bool]:
+        return lambda within_s: True
 
 else:
 
@@ -193,13 +199,10 @@ else:
         except (OSError, ValueError, AttributeError):
             return None
 
-    def _wait_for_room(number: int, within_s: float) -> None:
-        """Return once a write takes something.
-
-        Raises:
-            BlockingIOError: It did not come to that in time.
-        """
+    def _room_at(number: int) -> Callable[[float], bool]:
+        """Give a function that is true once a write takes something, within so many seconds."""
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return lambda within_s: True
         poll = select.poll()
         poll.register(number, select.POLLOUT)
-        if not poll.poll(within_s * 1_000):
-            raise BlockingIOError(errno.EAGAIN, _("nobody reads it"))
+        return lambda within_s: bool(poll.poll(within_s * 1_000))

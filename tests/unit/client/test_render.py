@@ -330,6 +330,22 @@ def test_programs_get_an_object_a_line() -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["ação 🎉\u2028", '"\\\x1b[2J\n', "", "%s {}"])
+def test_a_delivered_line_is_what_json_makes_of_it(text: str) -> None:
+    """In ASCII alone, and with the fields that a failed attempt has, in their order."""
+    one = render("json")
+    delivery = make_delivery(kind=text, key=text, replay=True, channel=text, request_target=text)
+
+    [line] = one(Settled(delivery, OK))
+    [failed] = one(Settled(delivery, Response(500)))
+
+    assert line.isascii()
+    assert line == json.dumps(json.loads(line))
+    names = list(json.loads(line))
+    assert names == list(json.loads(failed))[: len(names)]
+    assert json.loads(line)["kind"] == json.loads(line)["channel"] == text
+
+
 def test_plain_columns_stay() -> None:
     """One word each, in one order, a dash where there is nothing."""
     one = render("plain")

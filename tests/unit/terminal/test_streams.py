@@ -166,6 +166,14 @@ def test_a_full_disk_keeps_nothing_back() -> None:
     # closed without an error
 
 
+def test_a_file_gets_lines_of_any_length_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        lines = Lines(stream)
+        lines.write("x" * 1_048_576 + "\n")
+        lines.write("ação\n")
+        assert (tmp_path / "log").read_text("utf-8") == "x" * 1_048_576 + "\nação\n"
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
 def test_what_a_terminal_cannot_show_ends_nothing(encoding: str) -> None:
     program = "from relay_terminal.streams import *\nwith standard_streams(): print('👋 José')"
