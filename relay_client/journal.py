@@ -59,8 +59,9 @@ MAX_READ_BYTES = 2 * SEGMENT_BYTES
 # Delivered events that wait to be written. One more is remembered in memory alone, with a warning.
 MAX_WAITING = 4_096
 # Between two appends: the thread's wake-ups would cost more than what it writes. A client that is
-# killed meanwhile has not noted what came; nearly all of that the relay knows by its result.
-PAUSE_S = 0.05
+# killed meanwhile has not noted what came. Nearly all of that the relay knows by its result; what
+# it does not know is a window of deliveries at most, as it sends no more before it does.
+PAUSE_S = 0.2
 # Until what was appended survives a crash of the machine, too: an fsync for each batch costs as
 # much as the webhook, and hold up the server's where both are on one disk.
 SYNC_S = 1.0

@@ -37,7 +37,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Concatenate, ParamSpec, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from websockets.exceptions import WebSocketException
 
@@ -69,7 +69,7 @@ from relay_protocol.messages import (
     Working,
 )
 from relay_protocol.session import Close, Ping
-from relay_protocol.values import Delivery, Failure, FailureKind, Outcome, Response
+from relay_protocol.values import Delivery, Failure, FailureKind, Outcome
 from relay_terminal.words import _
 
 # The relay may ask the client to stay away no longer.
@@ -83,22 +83,6 @@ _WRITE_BYTES = 65_536  # of messages that are handed to the system together
 
 
 Tell = Callable[[Sequence[Notice]], None]
-_P = ParamSpec("_P")
-_Step = Callable[Concatenate["Tunnel", _P], None]
-
-
-def _loudly(
-    step: Callable[Concatenate[Tunnel, _P], None],
-) -> Callable[Concatenate[Tunnel, _P], None]:
-    """Let an error in what the loop calls end the tunnel, where the loop would only log it."""
-
-    def guarded(tunnel: Tunnel, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            step(tunnel, *args, **kwargs)
-        except Exception as exc:  # noqa: BLE001  (raised where `run` is awaited)
-            tunnel._fail(exc)
-
-    return guarded
 
 
 class Posts(Protocol):
@@ -152,8 +136,8 @@ class Tunnel:
         self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
-        self._outbox: deque[ClientMessage | Ping] = deque()
-        self._sent = asyncio.Event()  # the outbox is empty
+        self._outbox: deque[bytes] = deque()  # messages, encoded
+        self._sent = asyncio.Event()  # the relay reads, and nothing waits for it to
         self._why_down: dict[str, str] = {}  # what is known of it beyond that, by channel
         self._news: list[Notice] = []
         self._turn_ends = False  # `_end_turn` was asked for
@@ -244,17 +228,19 @@ class Tunnel:
             return Reason(self._dropped)
         return _or_raise(websocket.of_close(socket.close_exc, self._refused))
 
-    @_loudly
     def received(self, message: bytes) -> None:
         """Part of `Listener`, as are the next three."""
         if self._connection_over.done():
             return
+        session = self._session
         try:
             now = time.monotonic()
-            for each in unpack_server(message, batches=self._session.batches):
-                self._perform(self._session.receive(each, now))
+            for each in unpack_server(message, batches=session.batches):
+                self._perform(session.receive(each, now))
         except ProtocolError as exc:
             self._connection_over.set_result(exc)
+        except Exception as exc:  # noqa: BLE001  (the loop would only log it)
+            self._fail(exc)
 
     def ponged(self) -> None:
         self._session.heard(time.monotonic())
@@ -272,29 +258,33 @@ class Tunnel:
                 case Delivery():  # first: these and results come most often
                     posted = functools.partial(self._posted, effect)
                     self._posters[effect.channel].begin(effect, posted)
-                case Result() | Hello() | Working() | Pause() | Resume() | Ping():
+                case Result() | Hello() | Working() | Pause() | Resume():
                     self._put(effect)
-                case Welcome() | Paused() | Verdict():
+                case Welcome() | Paused() | Verdict() | Goaway() | Error():
                     self._note(effect)
                 case Probe(channel):
                     self._start(self._probe(channel))
+                case Ping():
+                    self._ping()
                 case Close(reason=reason):
                     self._drop(reason)
-                case Goaway():
-                    self._come_back = effect
-                case Error():
-                    self._refused = effect
                 case Drained():
                     self._finish()
                 case _:
                     assert_never(effect)
 
-    @_loudly
     def _posted(self, delivery: Delivery, got: Posted) -> None:
-        if isinstance(got, Response | Failure):
-            self._settle(delivery, got)
-        else:
-            self._start(self._wait_for(delivery, got))
+        try:
+            if not isinstance(got, Outcome):
+                self._start(self._wait_for(delivery, got))
+            elif self._turn_ends or self._session.under_way > 1:
+                self._settle(delivery, got)
+            else:  # no other outcome can be there in this turn: its end is not waited for
+                self._turn_ends = True
+                self._settle(delivery, got)
+                self._end_turn()
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._fail(exc)
 
     async def _wait_for(
         self, delivery: Delivery, outcome: Coroutine[object, object, Outcome]
@@ -308,18 +298,23 @@ class Tunnel:
         effects = self._session.finished(delivery, outcome)
         self._perform(effects)
         settled = Settled(delivery, outcome)
-        if self._session.verdicts and self._verdicts.holds(settled, effects, time.monotonic()):
-            return
-        self._say(settled)
+        if outcome.delivered or not (
+            self._session.verdicts and self._verdicts.holds(settled, effects, time.monotonic())
+        ):
+            self._say(settled)
 
-    def _put(self, message: ClientMessage | Ping) -> None:
+    def _put(self, message: ClientMessage) -> None:
         if self._socket is None:
             return  # what a connection did not bring says nothing to the next one
-        self._outbox.append(message)
-        self._sent.clear()
+        self._outbox.append(encode(message))
         if len(self._outbox) > MAX_OUTBOX:
+            self._sent.clear()
             self._socket.read(go_on=False)
         self._end_turn_soon()
+
+    def _ping(self) -> None:
+        if self._socket is not None:
+            self._socket.send_ping()
 
     def _say(self, notice: Notice) -> None:
         self._news.append(notice)
@@ -330,31 +325,29 @@ class Tunnel:
             self._turn_ends = True
             self._loop.call_soon(self._end_turn)
 
-    @_loudly
     def _end_turn(self) -> None:
         self._turn_ends = False
-        self._write()
-        self._tell_news()
+        try:
+            self._write()
+            self._tell_news()
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._fail(exc)
 
     def _write(self) -> None:
         """Write what waits, in order, as far as the relay reads."""
-        socket = self._socket
+        socket, outbox = self._socket, self._outbox
         if socket is None:
             return
-        while self._outbox and not socket.paused:
-            if isinstance(self._outbox[0], Ping):
-                self._outbox.popleft()
-                socket.send_ping()
-                continue
-            messages, size = [], 0
-            while self._outbox and size < _WRITE_BYTES:
-                if isinstance(message := self._outbox[0], Ping):
-                    break
-                self._outbox.popleft()
-                messages.append(encode(message))
+        while outbox and not socket.paused:
+            messages = [outbox.popleft()]
+            size = len(messages[0])
+            while outbox and size < _WRITE_BYTES:
+                messages.append(outbox.popleft())
                 size += len(messages[-1])
             socket.send_all(batch(messages) if self._session.batches else messages)
-        if not self._outbox and not self._sent.is_set():
+        if outbox:
+            self._sent.clear()
+        elif not self._sent.is_set():
             self._sent.set()
             socket.read(go_on=True)
 
@@ -401,7 +394,7 @@ class Tunnel:
             async with asyncio.timeout(delay):
                 await self._hurry.wait()
 
-    def _note(self, news: Welcome | Paused | Verdict) -> None:
+    def _note(self, news: Welcome | Paused | Verdict | Goaway | Error) -> None:
         match news:
             case Welcome():
                 self._absence.over(news, time.monotonic())
@@ -410,6 +403,10 @@ class Tunnel:
             case Verdict():
                 for settled in self._verdicts.judged(news):
                     self._say(settled)
+            case Goaway():
+                self._come_back = news
+            case Error():
+                self._refused = news
 
     def _tell_unjudged(self, now: float | None = None) -> None:
         for settled in self._verdicts.overdue(now):

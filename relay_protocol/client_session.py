@@ -207,6 +207,11 @@ class ClientSession:
         return frozenset(delivery for delivery, _ in self._running)
 
     @property
+    def under_way(self) -> int:
+        """How many deliveries that is."""
+        return len(self._running)
+
+    @property
     def heard_at(self) -> float:
         """When the server was heard of last; monotonic seconds."""
         return self._liveness.heard_at
@@ -242,10 +247,10 @@ class ClientSession:
         Raises:
             ProtocolError: It is not allowed now; the connection must be closed with 4400.
         """
-        self._liveness.heard(now)
+        self._liveness.heard_at = now
+        if self.state is State.OPEN and isinstance(message, Deliver):  # as nearly all are
+            return self._deliver(message)
         match self.state, message:
-            case State.OPEN, Deliver():  # first: it comes most often
-                return self._deliver(message)
             case State.JOINING, Welcome():
                 return self._open(message)
             case State.OPEN, Chunk():
@@ -270,19 +275,16 @@ class ClientSession:
         """The target answered, or did not."""
         self._running.discard((delivery.id, delivery.event.id))
         effects: list[ClientEffect] = []
-        match outcome:
-            case Response() if outcome.delivered:
-                # The result goes out whether or not this is on disk yet: a crash before it is costs
-                # a second post, as does one between the target's answer and this line.
-                self._finished.add(delivery, outcome)
-            case Response(status) if status == GONE:
-                effects += self._target_gone(delivery.channel)
-            case Failure(FailureKind.TARGET_DOWN | FailureKind.TARGET_LOST):
-                effects += self._target_down(delivery.channel)
-            case _:
-                pass  # the server decides what a failure means
+        if isinstance(outcome, Response) and outcome.delivered:
+            # The result goes out whether or not this is on disk yet: a crash before it is costs a
+            # second post, as does one between the target's answer and this line.
+            self._finished.add(delivery, outcome)
+        else:
+            effects += self._failed(delivery.channel, outcome)
         effects += self._result(delivery.id, delivery.event.id, outcome)
-        return effects + self._start_next()
+        if self._queue or self._draining:
+            effects += self._start_next()
+        return effects
 
     def target_up(self, channel: str) -> list[ClientEffect]:
         """The channel's target listens again."""
@@ -329,31 +331,30 @@ class ClientSession:
     def _deliver(self, message: Deliver) -> list[ClientEffect]:
         if message.subscription not in self._granted:
             raise ProtocolError("a delivery of a subscription that was not granted")
-        self._bound(message)
+        check_deliver(message)
+        if message.delivery in self._held:  # a lease that ran out: it is lent anew
+            self._lent_anew(message)
+        if not self._window.accepts(message.size):  # it must not fill the laptop's memory
+            raise ProtocolError(self._window.refusal(message.size))
         number = message.subscription
         if number in self._paused and all(number != lent for _, lent in self._held.values()):
             self._paused.discard(number)  # somebody resumed it
         self._held[message.delivery] = message.event.id, number
         self._window.take(message.delivery, message.size)
-        self._partial.pop(message.delivery, None)  # a lease that ran out: its body comes anew
         if message.body is not None:
             return self._take(message, message.body)
         self._partial[message.delivery] = _Partial(message)
         return []
 
-    def _bound(self, message: Deliver) -> None:
-        """A hostile relay must not fill the laptop's memory."""
-        check_deliver(message)
-        if message.delivery in self._held:  # a lease that ran out: it is lent anew
-            self._hand_back(message.delivery)
-            # It weighs what waits of it: the window would bound nothing else.
-            waiting = self._queue.get(message.delivery)
-            if waiting is not None and (
-                (waiting.event.id, len(waiting.body)) != (message.event.id, message.size)
-            ):
-                raise ProtocolError("a delivery that waits comes again as another")
-        if refusal := self._window.refusal(message.size):
-            raise ProtocolError(refusal)
+    def _lent_anew(self, message: Deliver) -> None:
+        self._hand_back(message.delivery)
+        self._partial.pop(message.delivery, None)  # its body comes anew
+        # It weighs what waits of it: the window would bound nothing else.
+        waiting = self._queue.get(message.delivery)
+        if waiting is not None and (
+            (waiting.event.id, len(waiting.body)) != (message.event.id, message.size)
+        ):
+            raise ProtocolError("a delivery that waits comes again as another")
 
     def _chunk(self, chunk: Chunk) -> list[ClientEffect]:
         partial = self._partial.get(chunk.delivery)
@@ -371,34 +372,29 @@ class ClientSession:
         return self._take(partial.head, bytes(partial.body))
 
     def _take(self, head: Deliver, body: bytes) -> list[ClientEffect]:
-        name = head.delivery, head.event.id
-        known = self._finished.find(*name, head.attempt)
+        id_, event = head.delivery, head.event
+        known = self._finished.find(id_, event.id, head.attempt)
         if known is not None:  # the result was lost on the way, not the event
-            self._queue.pop(head.delivery, None)
-            return self._result(*name, known)
-        if name in self._running or head.delivery in self._queue:
+            self._queue.pop(id_, None)
+            return self._result(id_, event.id, known)
+        if (id_, event.id) in self._running or id_ in self._queue:
             return []  # begun on an earlier connection, or its lease ran out: one result will do
-        channel = self._granted[head.subscription].channel
+        number = head.subscription
+        channel = self._granted[number].channel
         if self._draining or channel in self._down:
             kind = FailureKind.NOT_STARTED if self._draining else FailureKind.TARGET_DOWN
-            return self._result(*name, Failure(kind))
-        self._queue[head.delivery] = Delivery(
-            id=head.delivery,
-            subscription=head.subscription,
-            channel=channel,
-            attempt=head.attempt,
-            replay=head.replay,
-            event=head.event,
-            body=body,
-            traceparent=head.traceparent,
+            return self._result(id_, event.id, Failure(kind))
+        self._queue[id_] = Delivery(
+            id_, number, channel, head.attempt, head.replay, event, body, head.traceparent
         )
         return self._start_next()
 
     def _start_next(self) -> list[ClientEffect]:
         effects: list[ClientEffect] = []
-        while self._queue and len(self._running) < self._concurrency:
-            delivery = self._queue.pop(next(iter(self._queue)))
-            self._running.add((delivery.id, delivery.event.id))
+        queue, running = self._queue, self._running
+        while queue and len(running) < self._concurrency:
+            delivery = queue.pop(next(iter(queue)))
+            running.add((delivery.id, delivery.event.id))
             effects.append(delivery)
         if self._draining and not self._running:
             effects.append(Drained())
@@ -417,6 +413,15 @@ class ClientSession:
     def _hand_back(self, delivery: str) -> None:
         self._held.pop(delivery, None)
         self._window.give_back(delivery)
+
+    def _failed(self, channel: str, outcome: Outcome) -> list[ClientEffect]:
+        match outcome:
+            case Response(status) if status == GONE:
+                return self._target_gone(channel)
+            case Failure(FailureKind.TARGET_DOWN | FailureKind.TARGET_LOST):
+                return self._target_down(channel)
+            case _:
+                return []  # the server decides what a failure means
 
     def _target_down(self, channel: str) -> list[ClientEffect]:
         if channel in self._down:

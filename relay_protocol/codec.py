@@ -62,6 +62,8 @@ def batch(messages: Sequence[bytes]) -> list[bytes]:
 
     A batch has no more bytes than a chunk of a body, so that it holds up no heartbeat.
     """
+    if len(messages) == 1:
+        return [messages[0]]
     frames, start, size = list[bytes](), 0, 0
     for place, message in enumerate(messages):
         size += len(message)
