@@ -33,6 +33,7 @@ MODULES = (
     "stream",
     "feed",
     "menus",
+    "hints",
     "choose",
     "rate",
     "row",

@@ -39,7 +39,9 @@ async def show_login(request: web.Request) -> web.Response:
     """`GET /login`: the form; a link's secret is in the fragment, which only the browser has."""
     visitor, key = await find_visitor(request), secrets.token_urlsafe(24)
     then = local(request.query.get("then", ""))
-    page = render(request, "login.html", form_key=key, then=then, logged_in=visitor)
+    page = render(
+        request, "login.html", form_key=key, then=then, logged_in=visitor, host=request.host
+    )
     set_cookie(request.app[CONTEXT], page, BEFORE_COOKIE, key)
     return page
 

@@ -20,6 +20,7 @@ from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
 LATE_MS = 60_000  # after which what waits without a reader is worth a sentence
+FEW = 2  # subscriptions with the same trouble that have a sentence each
 BARS = 60  # minutes of a channel's pulse
 
 
@@ -54,6 +55,11 @@ class ChannelLine(NamedTuple):
         return sum(reader.backlog for reader in self.readers)
 
     @property
+    def is_young(self) -> bool:
+        """Nothing has come, or nobody reads it."""
+        return not (self.readers and self.state.last_received_at)
+
+    @property
     def dead(self) -> int:
         """Deliveries that were given up."""
         return sum(reader.dead for reader in self.readers)
@@ -73,7 +79,10 @@ async def overview(request: web.Request, visitor: Visitor) -> web.Response:
         for channel in found.channels
     ]
     sentences = await _sentences(who, found, lines)
-    return render(request, "overview.html", visitor=visitor, lines=lines, sentences=sentences)
+    young = next((line for line in lines if line.is_young), None)
+    return render(
+        request, "overview.html", visitor=visitor, lines=lines, young=young, sentences=sentences
+    )
 
 
 def bars_of(minutes: list[Minute]) -> list[tuple[int, int]]:
@@ -94,7 +103,8 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
         text = text.format(name=missed.by, other=missed.other)
         said.append(Sentence("care", text, "/setup#server", _("See why")))
     for one in found.subscriptions:
-        said += _of_subscription(one, now)
+        said += _of_subscription(one)
+    said += _of_deliveries(found.subscriptions, now)
     if dead := sum(line.dead for line in lines):
         text = plural(
             "{number} delivery was given up: it is not lost.",
@@ -110,6 +120,9 @@ async def _sentences(who: Caller, found: Status, lines: list[ChannelLine]) -> li
             "{number} requests were refused, the last {time} ago.",
             times,
         ).format(time=span(now - refused[0].last_at))
+        reasons = {retold(group.reason) for group in refused}
+        if len(reasons) == 1:
+            text = _("{sentence} Why: {reason}.").format(sentence=text, reason=reasons.pop())
         said.append(Sentence("care", text, "/refused", _("See why")))
     said += [_of_drift(drift, now) for drift in found.drifts]
     for channel in found.channels:
@@ -129,7 +142,7 @@ def _of_drift(drift: DriftView, now: int) -> Sentence:
     return Sentence("care", text.format(**facts, time=span(now - drift.at)), link, _("Compare"))
 
 
-def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
+def _of_subscription(one: SubscriptionView) -> list[Sentence]:
     name, said = _("{name} of {channel}").format(name=one.name, channel=one.channel), []
     if one.hand_off_trouble:
         text = _("{name} of {channel} cannot hand conversations to people: {reason}")
@@ -139,39 +152,77 @@ def _of_subscription(one: SubscriptionView, now: int) -> list[Sentence]:
         text = _("{name} gets messages more than once: a bot answers them as often.")
         link = "/compare?a={}&b={}".format(*one.told_twice)
         said.append(Sentence("care", text.format(name=name), link, _("Compare")))
-    return said + _of_delivery(one, name, now)
+    return said
 
 
-def _of_delivery(one: SubscriptionView, name: str, now: int) -> list[Sentence]:
+def _of_deliveries(subscriptions: list[SubscriptionView], now: int) -> list[Sentence]:
+    """What keeps webhooks from those who read: of each trouble all that have it, once they are many."""
+    having: dict[str, list[SubscriptionView]] = {}
+    for one in subscriptions:
+        having.setdefault(_trouble(one, now), []).append(one)
+    having.pop("", None)
+    return [
+        sentence
+        for trouble, those in having.items()
+        for sentence in (
+            [_of_one(trouble, one, now) for one in those]
+            if len(those) <= FEW
+            else [_of_many(trouble, those, now)]
+        )
+    ]
+
+
+def _trouble(one: SubscriptionView, now: int) -> str:
     if one.paused:
+        return "paused"
+    if one.oldest_waiting_at is not None and now - one.oldest_waiting_at >= LATE_MS:
+        if one.target_down:
+            return "down"
+        if not one.connected:
+            return "unread"
+    return "retrying" if one.retrying else ""
+
+
+def _of_one(trouble: str, one: SubscriptionView, now: int) -> Sentence:
+    name = _("{name} of {channel}").format(name=one.name, channel=one.channel)
+    if trouble == "paused":
         waits = plural("{number} waits", "{number} wait", one.backlog)
         text = _("{name} is paused ({reason}): {waits}.")
         text = text.format(name=name, reason=retold(one.paused), waits=waits)
-        return [Sentence("bad", text, "/subscriptions", _("Resume"))]
-    waited = now - one.oldest_waiting_at if one.oldest_waiting_at is not None else 0
-    if waited >= LATE_MS and (one.target_down or not one.connected):
-        waits = plural(
-            "{number} waits, for {time}.", "{number} wait, the oldest for {time}.", one.backlog
-        ).format(time=span(waited))
-        return [_unread(one, name, waits)]
-    if one.retrying:
-        text = plural(
-            "{name}: {number} delivery failed, and is tried again.",
-            "{name}: {number} deliveries failed, and are tried again.",
-            one.retrying,
-        ).format(name=name)
-        link = f"/channels/{one.channel}?q=is%3Afailed"
-        return [Sentence("care", text, link, _("See which"))]
-    return []
-
-
-def _unread(one: SubscriptionView, name: str, waits: str) -> Sentence:
-    if one.target_down:
+        return Sentence("bad", text, "/subscriptions", _("Resume"))
+    if trouble == "down":
         text = _("{name} waits for its target, which does not answer: {waits}")
-        text = text.format(name=name, waits=waits)
+        text = text.format(name=name, waits=_waits([one], now))
         return Sentence("bad", text, "/subscriptions", _("Look"))
-    text = _("{name} has no reader: {waits}").format(name=name, waits=waits)
-    return Sentence("care", text, "/subscriptions", _("Look"))
+    if trouble == "unread":
+        text = _("{name} has no reader: {waits}").format(name=name, waits=_waits([one], now))
+        return Sentence("care", text, "/subscriptions", _("Look"))
+    text = plural(
+        "{name}: {number} delivery failed, and is tried again.",
+        "{name}: {number} deliveries failed, and are tried again.",
+        one.retrying,
+    ).format(name=name)
+    return Sentence("care", text, f"/channels/{one.channel}?q=is%3Afailed", _("See which"))
+
+
+def _of_many(trouble: str, those: list[SubscriptionView], now: int) -> Sentence:
+    level, text = {
+        "paused": ("bad", _("{number} subscriptions are paused: {waits}")),
+        "down": ("bad", _("{number} subscriptions wait for targets that do not answer: {waits}")),
+        "unread": ("care", _("{number} subscriptions have no reader: {waits}")),
+        "retrying": ("care", _("Deliveries of {number} subscriptions fail, and are tried again.")),
+    }[trouble]
+    text = text.format(number=len(those), waits=_waits(those, now))
+    return Sentence(level, text, "/subscriptions", _("Look"))
+
+
+def _waits(those: list[SubscriptionView], now: int) -> str:
+    oldest = min(one.oldest_waiting_at or now for one in those)
+    return plural(
+        "{number} waits, for {time}.",
+        "{number} wait, the oldest for {time}.",
+        sum(one.backlog for one in those),
+    ).format(time=span(now - oldest))
 
 
 def _all_well(found: Status, now: int) -> Sentence:

@@ -22,6 +22,7 @@ from relay_server.operations.refused import RefusedFields, allow_address, list_r
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.server import status
 from relay_server.operations.subscriptions import (
+    BY_HAND,
     SubscriptionFields,
     SubscriptionView,
     Until,
@@ -88,6 +89,7 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
         lines=lines,
         late_ms=LATE_MS,
         very_late_ms=VERY_LATE_MS,
+        by_hand=BY_HAND,
         spans={span: _(said) for span, (said, _ms) in SPANS.items()},
         replays=await replays_lately(who),
     )

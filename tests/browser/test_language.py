@@ -19,6 +19,7 @@ from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, Target, always
 
+NO_CONVERSATION = b"HTTP/1.1 500 Odd\r\nContent-Length: 23\r\n\r\nNone is no conversation"
 SIGNS = " ·,.:()\u2039\u203a"  # around a sentence
 # What people read on a page: but for what strangers wrote, and what is to be copied.
 READ = """() => {
@@ -56,7 +57,7 @@ async def page_pt(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()
     await page.goto(f"{relay.url}/login")
-    await expect(page.get_by_role("heading")).to_have_text("Entrar neste relay")
+    await expect(page.get_by_role("heading")).to_have_text(f"Entrar em {relay.url[7:]}")
     await page.fill("#k", admin)
     await page.get_by_role("button", name="Entrar").click()
     await page.wait_for_url(f"{relay.url}/")
@@ -100,6 +101,17 @@ async def test_why_a_delivery_failed_is_said_in_portuguese(
     event = await send(relay, b"{}")
     await page_pt.goto(f"{relay.url}/events/{event}")
     await expect(page_pt.locator("#answers")).to_contain_text("o destino respondeu 500")
+
+
+async def test_what_a_target_answered_stays_as_it_came(
+    relay: Relay, page_pt: Page, target: Target, token: str
+) -> None:
+    """Also where it reads like a sentence of the relay's own."""
+    target.answer = always(NO_CONVERSATION)
+    await relay.connect(token, "--to", target.address)
+    await send(relay, fixture("message_created_incoming"))
+    await page_pt.goto(f"{relay.url}/conversations/chatwoot/2/318?subscription=ana")
+    await expect(page_pt.locator(".got .care")).to_contain_text("None is no conversation · ")
 
 
 async def test_why_a_request_was_refused_is_said_in_portuguese(relay: Relay, page_pt: Page) -> None:

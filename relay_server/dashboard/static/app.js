@@ -4,6 +4,7 @@ import { copyButtons } from "./copy.js";
 import { BASE, _, all, one } from "./dom.js";
 import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
+import "./hints.js";
 import { keepOnce } from "./kept.js";
 import { listenToKeys } from "./keys.js";
 import { loginByLink } from "./login.js";
@@ -21,11 +22,8 @@ const LOOK_AGAIN_MS = 250;
 const LOOK_LATER_MS = 2_000;
 const page = document.body.dataset;
 
-/** On a phone the rail is a bar that scrolls: where one is, is in it. */
-const showPlace = () => {
-  const place = one(".rail [aria-current]");
-  if (place) place.parentElement.scrollLeft = place.offsetLeft - place.offsetWidth / 2;
-};
+/** The rail scrolls, on a phone and where there are many channels: where one is, is in it. */
+const showPlace = () => one(".rail [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // The one place where text becomes markup: pages of this origin, which the server has escaped.
 const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
@@ -142,7 +140,7 @@ const besideList = async (home) => {
   const list = await fetched(home);
   if (!event || !one("[data-rows]", list)) return liveEventAlone();
   const { title } = document;
-  for (const [name, value] of Object.entries(list.body.dataset)) page[name] = value;
+  Object.assign(page, list.body.dataset);
   document.title = list.title;
   one("main").replaceWith(one("main", list));
   const pane = liveList(home);

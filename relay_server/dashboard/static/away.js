@@ -38,7 +38,7 @@ export class Away {
   /** So much came that most of it was left out: the line says how much, below what is shown of it. */
   skipped() {
     const newest = one("[data-event-id] time", this.list);
-    this.seen = newest && { sequence: this.newest, at: Date.parse(newest.getAttribute("datetime")) };
+    this.seen = newest && { sequence: this.newest, at: Date.parse(newest.dateTime) };
     this.until = 0;
     this.to = new Date();
   }
@@ -50,9 +50,9 @@ export class Away {
     one(".away", this.list)?.remove();
     const line = document.createElement("div");
     line.className = "away";
-    line.setAttribute("role", "row");
+    line.role = "row";
     const cell = document.createElement("span");
-    cell.setAttribute("role", "cell");
+    cell.role = "cell";
     const times = { from: localTime(new Date(this.seen.at)), to: localTime(this.to) };
     cell.textContent = _("{number} while you were away ({from} – {to})", { number: this.until - this.seen.sequence, ...times });
     const known = all("[data-event-id]", this.list).find((row) => Number(row.dataset.sequence) <= this.seen.sequence);

@@ -33,7 +33,7 @@ export const say = (element, text) => {
 export const mark = (name, word) => {
   const made = document.createElement("span");
   made.className = `mark mark-${name}`;
-  made.setAttribute("role", "img");
-  made.setAttribute("aria-label", word);
+  made.role = "img";
+  made.ariaLabel = word;
   return made;
 };

@@ -87,7 +87,7 @@ const KEYS = [
   ["g d", _("go to what is dead"), go("d")],
   ["g r", _("go to what was refused"), go("r")],
   ["g u", _("go to the setup"), go("u")],
-  ["?", _("these keys"), () => sheet().showModal()],
+  ["?", _("these keys"), () => (one("dialog.keys") ?? madeSheet()).showModal()],
 ];
 const ACTS = new Map(KEYS.map(([key, , act]) => [key, act]));
 
@@ -98,8 +98,6 @@ const element = (name, text = "") => {
 };
 
 /** The sheet of all keys, with the switch. */
-const sheet = () => one("dialog.keys") ?? madeSheet();
-
 const madeSheet = () => {
   const dialog = element("dialog");
   dialog.className = "keys";
@@ -118,7 +116,7 @@ const madeSheet = () => {
   const close = element("button", _("Close"));
   close.addEventListener("click", () => dialog.close());
   dialog.append(element("h2", _("Keys")), list, label, close);
-  dialog.setAttribute("aria-label", _("Keys"));
+  dialog.ariaLabel = _("Keys");
   document.body.append(dialog);
   return dialog;
 };
@@ -150,5 +148,5 @@ export const listenToKeys = () => {
   const button = one("[data-keys]");
   if (!button) return;
   button.hidden = false;
-  button.addEventListener("click", () => sheet().showModal());
+  button.addEventListener("click", ACTS.get("?"));
 };

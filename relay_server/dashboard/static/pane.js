@@ -115,7 +115,7 @@ export class Pane {
   choose() {
     for (const row of all("[aria-current]", this.list)) row.removeAttribute("aria-current");
     const row = this.shown && one(`[data-event-id="${CSS.escape(this.shown)}"]`, this.list);
-    if (row) row.setAttribute("aria-current", "true");
+    if (row) row.ariaCurrent = "true";
     return row && one(".row-link", row);
   }
 

@@ -28,7 +28,7 @@ export const makeRow = (template, event) => {
   first.lastElementChild.name = event.id;
   const time = link.firstElementChild;
   const at = new Date(event.received_at);
-  time.dateTime = time.title = at.toISOString();
+  time.dateTime = at.toISOString();
   time.textContent = localTime(at);
   say(kind, event.kind || `${event.method} ${event.request_target}`);
   const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
@@ -61,7 +61,7 @@ export const showState = (states, { subscription, state, attempt }) => {
   // What there is changes: another element would have the row laid out anew.
   const [icon, times] = shown.children;
   icon.className = `mark mark-${MARKS[state] ?? state}`;
-  icon.setAttribute("aria-label", `${subscription}: ${WORDS[state] ?? state}`);
+  icon.ariaLabel = `${subscription}: ${WORDS[state] ?? state}`;
   if (attempt > 1) (times ?? shown.appendChild(document.createElement("sup"))).textContent = attempt;
   else times?.remove();
 };

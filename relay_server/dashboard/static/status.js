@@ -1,4 +1,5 @@
 import { _, one } from "./dom.js";
+import { localTime } from "./time.js";
 
 /**
  * What the page says of its feed. A pause hides how well the feed does, but not that there is none:
@@ -23,7 +24,7 @@ export const sayState = (feed) => {
   if (feed === "lost" && said.feed !== feed) said.since = new Date();
   said.feed = feed;
   const isLost = ["lost", "held"].includes(feed);
-  const how = TEXT[feed] ?? _("○ not live since {time} – retrying", { time: said.since.toLocaleTimeString() });
+  const how = TEXT[feed] ?? _("○ not live since {time} – retrying", { time: localTime(said.since) });
   document.body.dataset.feed = isLost ? "lost" : said.paused ? "paused" : feed;
   const text = one("[data-feed-text]");
   if (text) text.textContent = !said.paused ? how : isLost ? `${how} · ${TEXT.paused}` : TEXT.paused;

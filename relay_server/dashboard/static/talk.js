@@ -19,7 +19,7 @@ const slider = (renew) => {
   };
   const said = () => {
     const at = Number(range.value);
-    range.setAttribute("aria-valuetext", at === last ? _("now") : localTime(new Date(moments[at])));
+    range.ariaValueText = at === last ? _("now") : localTime(new Date(moments[at]));
   };
   range.max = last;
   range.hidden = false;

@@ -6,9 +6,9 @@ export const themeSwitch = () => {
   if (!button) return;
   button.hidden = false;
   button.addEventListener("click", () => {
-    const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-    const next = dark === "dark" ? "light" : "dark";
-    document.documentElement.dataset.theme = next;
-    document.cookie = `relay-theme=${next}; path=${BASE}; max-age=31536000; samesite=lax`;
+    const root = document.documentElement.dataset;
+    const isDark = root.theme ? root.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.theme = isDark ? "light" : "dark";
+    document.cookie = `relay-theme=${root.theme}; path=${BASE}; max-age=31536000; samesite=lax`;
   });
 };

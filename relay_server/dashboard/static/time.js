@@ -1,8 +1,9 @@
 import { all } from "./dom.js";
 
-/** Times are UTC in the page as it comes; here they become the reader's own. */
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const DAY = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short" });
+/** Times are UTC in the page as it comes; here they become the reader's own, as the page's language writes them. */
+const { lang } = document.documentElement;
+const CLOCK = new Intl.DateTimeFormat(lang, { timeStyle: "medium", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(lang, { day: "2-digit", month: "short" });
 const DAY_MS = 86_400_000;
 
 /** @param {Date} at */
@@ -12,6 +13,6 @@ export const localTime = (at) =>
 /** Show the times of a part of the page in the reader's zone. @param {ParentNode} [within] */
 export const localTimes = (within = document) => {
   for (const element of all("time[datetime]", within)) {
-    element.textContent = localTime(new Date(element.getAttribute("datetime") ?? 0));
+    element.textContent = localTime(new Date(element.dateTime));
   }
 };

@@ -1,0 +1,9 @@
+/**
+ * What stands below the pointer in a row, whose link covers all of it, so that a press anywhere opens it:
+ * whose a mark is and what it means, a time to the millisecond in UTC, a text that may be cut off.
+ */
+document.addEventListener("pointermove", ({ target, clientX, clientY }) => {
+  if (!target.matches(".row-link")) return;
+  const [, under] = document.elementsFromPoint(clientX, clientY);
+  target.title = under.ariaLabel ?? under.dateTime ?? under.closest("bdi")?.textContent ?? "";
+});
