@@ -72,6 +72,8 @@ def _event(now: int, number: int) -> dict[str, Any]:
         "key": "2/318" if is_ours else "",
         "facts": facts if is_ours else None,
         "deliveries": deliveries[: number + 1],
+        "pinned": "cake" if number == 1 else "",
+        "edited": number == 2,
     }
 
 

@@ -30,6 +30,11 @@ async def test_whatever_is_under_the_pointer_in_a_row_says_what_it_is(
     ]:
         await place.hover(force=True)
         await expect(link).to_have_attribute("title", said)
+    await relay.control("PUT", f"pins/{event}", {"name": "cake"})
+    await page.reload()
+    await expect(row.get_by_role("img", name="pinned: cake")).to_be_visible()
+    await page.get_by_text("What the marks mean").click()
+    await expect(page.locator(".legend")).to_contain_text("retrying")
     await mark.click(force=True)
     await expect(page.locator("[data-pane=event]")).to_contain_text("delivered")
 
