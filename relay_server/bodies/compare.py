@@ -34,6 +34,7 @@ from relay_server.filters.facts import is_secret
 MAX_NODES = 20_000  # values of a body; a larger one is not compared by its values
 MAX_DIFFERENCES = 1_000  # shown of a comparison
 MAX_SHOWN_CHARS = 500  # of a value that differs
+MAX_GIST = 6  # values of an object or list that differs as a whole, which are shown of it
 
 EXPECTED = re.compile(r"(?:^|_)(?:id|at|timestamp|signature|uuid)$|^last_\w+_at$", re.IGNORECASE)
 
@@ -56,7 +57,8 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         path: JSON pointer, in the second body; in the first where it was removed.
         expected: Any two webhooks differ in it.
-        a, b: What it is in each, as it came, cut to 500 characters; of objects and lists the kind.
+        a, b: What it is in each, as it came, cut to 500 characters; of objects and lists the
+            first six values in them, of which one that holds more is `{…}` or `[…]`.
     """
 
     path: str
@@ -170,7 +172,23 @@ def _is_expected(name: str) -> bool:
 def _shown(name: str, value: Json) -> str:
     if is_secret(name) and is_masked(value):
         return MASK
-    kind = kind_of(value)
-    if kind in (Kind.OBJECT, Kind.LIST):
-        return kind.value
-    return text_of(value)[:MAX_SHOWN_CHARS]
+    if kind_of(value) not in (Kind.OBJECT, Kind.LIST):
+        return text_of(value)[:MAX_SHOWN_CHARS]
+    gist = list(islice(children(value), MAX_GIST + 1))
+    said = [_named(value, *each) for each in gist[:MAX_GIST]] + ["…"] * (len(gist) > MAX_GIST)
+    return _enclosed(value, ", ".join(said)[:MAX_SHOWN_CHARS])
+
+
+def _named(of: Json, name: str, value: Json) -> str:
+    """A value of an object or list, in short."""
+    if is_secret(name) and is_masked(value):
+        text = MASK
+    elif kind_of(value) in (Kind.OBJECT, Kind.LIST):
+        text = _enclosed(value, "…" if any(True for _ in children(value)) else "")
+    else:
+        text = f'"{text_of(value)}"' if kind_of(value) is Kind.STRING else text_of(value)
+    return f"{name}: {text}" if kind_of(of) is Kind.OBJECT else text
+
+
+def _enclosed(value: Json, text: str) -> str:
+    return f"{{{text}}}" if kind_of(value) is Kind.OBJECT else f"[{text}]"

@@ -156,7 +156,7 @@ def _of_subscription(one: SubscriptionView) -> list[Sentence]:
 
 
 def _of_deliveries(subscriptions: list[SubscriptionView], now: int) -> list[Sentence]:
-    """What keeps webhooks from those who read: of each trouble all that have it, once they are many."""
+    """What keeps webhooks from who reads: of a trouble that many have one sentence."""
     having: dict[str, list[SubscriptionView]] = {}
     for one in subscriptions:
         having.setdefault(_trouble(one, now), []).append(one)

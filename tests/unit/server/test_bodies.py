@@ -94,6 +94,21 @@ def test_secrets_that_differ_are_not_shown() -> None:
     }
 
 
+def test_of_an_object_that_comes_or_goes_its_first_values_are_shown() -> None:
+    """In short, and none of its secrets."""
+    new = (
+        b'{"id": 90412000000000000001, "content": "oi", "meta": {"a": 1}, "none": {}, "token": "x",'
+        b' "ids": [1], "seventh": true}'
+    )
+    a, b = (
+        parse(b'{"a": null, "b": [1, "x", []]}'),
+        parse(b'{"a": %b, "b": "%b"}' % (new, b"y" * 600)),
+    )
+    found = {d.path: (d.change, d.a, d.b) for d in differences(a, b)}
+    said = '{id: 90412000000000000001, content: "oi", meta: {…}, none: {}, token: •••, ids: […], …}'
+    assert found == {"/a": ("type", "null", said), "/b": ("type", '[1, "x", []]', "y" * 500)}
+
+
 @pytest.mark.parametrize(
     ("body", "problem", "line", "column"),
     [
