@@ -159,8 +159,7 @@ class Socket(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol; answers pings, and closes when something is wrong."""
-        # Between two frames, as the library stands after the handshake, it has nothing of either.
-        if self._reads and not self._parts and not self.protocol.reader.buffer:
+        if self._reads and not self._parts and self._is_between_frames():
             data = self._hand_over(data)
             if not data:
                 return
@@ -198,6 +197,14 @@ class Socket(ClientConnection):
 
     def _is_open(self) -> bool:
         return self.protocol.state is State.OPEN and not self.transport.is_closing()
+
+    def _is_between_frames(self) -> bool:
+        """Whether the library waits for a frame's first byte.
+
+        That its buffer is empty does not say so: it may have taken a frame's head out of it.
+        """
+        waits_in = getattr(self.protocol.parser, "gi_yieldfrom", None)
+        return waits_in is not None and waits_in.__name__ == "at_eof"
 
     def _hand_over(self, data: bytes) -> bytes:
         """Hand over the whole messages at the beginning; the rest is given back."""
