@@ -23,6 +23,7 @@ from bench.scenarios import (
     Figures,
     Target,
     backlog,
+    become_quiet,
     measure,
     memory,
     target_running,
@@ -136,6 +137,7 @@ def run_round(plan: Plan, target: Target, ways: dict[str, Way], first: int) -> d
         warm_up(target, way)
     for load, flags in LOADS.items():
         for name in rotated(list(ways), first):
+            become_quiet(ways.values())
             say(f"  {load} {name}")
             seconds = ["--seconds", str(plan.seconds)]
             found[name] |= measure(target, ways[name], load, [*flags, *seconds])
@@ -143,6 +145,7 @@ def run_round(plan: Plan, target: Target, ways: dict[str, Way], first: int) -> d
         way = ways[name]
         found[name] |= memory(way, "loaded", "VmHWM")
         if isinstance(way, RelayWay):
+            become_quiet(ways.values())
             say(f"  backlog {name}")
             found[name] |= backlog(target, way, plan.backlog)
             found[name] |= larger(found[name], memory(way, "loaded", "VmHWM"))

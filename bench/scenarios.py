@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +35,9 @@ LOADS: dict[str, list[str]] = {
     "full_kept": ["--keep"],
 }
 WARM_UP = ["--count", "200"]
+QUIET_SHARE = 0.05  # of a core: what all ways take together before something is measured
+QUIET_LOOK_S = 0.25
+QUIET_WITHIN_S = 20.0
 STALLED_S = 10.0  # nothing new at the target for this long: the rest will not come
 POLL_S = 0.02
 
@@ -130,6 +133,19 @@ def measure(target: Target, way: Way, name: str, flags: Sequence[str]) -> Figure
 def _cpu_s(way: Way) -> Figures:
     """CPU that each process of a way has used so far."""
     return {name: usage(process).cpu_s for name, process in way.processes.items()}
+
+
+def become_quiet(ways: Collection[Way]) -> None:
+    """Wait until nothing that was measured before has work left, such as an index to bring level.
+
+    It would else take its share of the cores from whatever is measured next.
+    """
+    ends_at = time.monotonic() + QUIET_WITHIN_S
+    used, took = sum(sum(_cpu_s(way).values()) for way in ways), 1.0
+    while took > QUIET_SHARE * QUIET_LOOK_S and time.monotonic() < ends_at:
+        time.sleep(QUIET_LOOK_S)
+        before, used = used, sum(sum(_cpu_s(way).values()) for way in ways)
+        took = used - before
 
 
 def note_faults(faults: Counter[str], load: LoadResult, arrived: TargetReport) -> None:
