@@ -464,6 +464,7 @@ async def test_a_failed_checkpoint_ends_all_promises(
     async def go_on() -> None:
         while not opened.broken:
             await opened.append(20)
+        await opened.append(20)  # the failure may have come between two
 
     with pytest.raises(StoreBroken, match="sync"):
         await go_on()
