@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from relay_http.addresses import Network, plain_address
 from relay_server.channels import is_name
@@ -28,12 +28,17 @@ def _address(value: str) -> str:
     return host
 
 
-def _url(value: str) -> str:
-    if not value:
-        return value
+def _of_web(value: str) -> SplitResult:
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("must begin with http:// or https:// and name a host")
+    return url
+
+
+def _url(value: str) -> str:
+    if not value:
+        return value
+    url = _of_web(value)
     path = url.path.rstrip("/")
     if not BASE_PATH.fullmatch(path) or url.query or url.fragment or url.username:
         raise ValueError(
@@ -50,9 +55,8 @@ def _origin(value: str) -> str:
 
 
 def _collector(value: str) -> str:
-    url = urlsplit(value)
-    if value and (url.scheme not in ("http", "https") or not url.hostname):
-        raise ValueError("must begin with http:// or https:// and name a host")
+    if value:
+        _of_web(value)
     return value
 
 
