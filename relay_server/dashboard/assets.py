@@ -1,8 +1,9 @@
 """The pages' style sheet, script and marks, under names that change with them: kept for ever.
 
 The modules in `static/` are joined to one script, in the order in which they build on each other:
-a page is then four requests and not nine. They are modules for whoever reads and checks them; what
-browsers get is minified, two thirds of it.
+a page is then four requests and not nine. What one page alone needs is a script of its own there,
+which imports from that one. They are modules for whoever reads and checks them; what browsers get
+is minified, two thirds of it.
 
 Each is compressed once. No browser asks for one again: its name is its digest, so that there is
 nothing to compare an ETag with.
@@ -23,33 +24,34 @@ from rjsmin import jsmin
 
 FOLDER = Path(__file__).parent / "static"
 PATH = "/assets"
-MODULES = (
-    "dom",
-    "time",
-    "copy",
-    "kept",
-    "press",
-    "status",
-    "stream",
-    "feed",
-    "menus",
-    "hints",
-    "choose",
-    "rate",
-    "row",
-    "rows",
-    "away",
-    "pane",
-    "keys",
-    "login",
-    "theme",
-    "changes",
-    "json",
-    "send",
-    "edit",
-    "talk",
-    "app",
-)  # joined in this order
+SHARED = "app.js"  # the script of all pages
+SCRIPTS = {  # modules of each, joined in this order
+    SHARED: (
+        "dom",
+        "time",
+        "copy",
+        "kept",
+        "press",
+        "status",
+        "stream",
+        "feed",
+        "menus",
+        "hints",
+        "choose",
+        "rate",
+        "row",
+        "rows",
+        "away",
+        "pane",
+        "keys",
+        "login",
+        "theme",
+        "talk",
+        "app",
+    ),
+    "edit.js": ("changes", "json", "send", "edit"),
+}
+IMPORT = re.compile(r'^import (?:{ (.+) } from )?"\./(\w+)\.js";\n', re.MULTILINE)
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 HASH_CHARS = 12  # of a digest, in the name of a style sheet or script
@@ -83,8 +85,10 @@ def assets() -> Assets:
     found = {
         "app.css": style.replace(b"marks.svg", _named("marks.svg", marks).encode()),
         "marks.svg": marks,
-        "app.js": _joined(),
+        SHARED: _joined(SHARED),
     }
+    at = _named(SHARED, found[SHARED])
+    found |= {name: _joined(name, f"./{at}") for name in SCRIPTS if name != SHARED}
     names = {name: _named(name, content) for name, content in found.items()}
     by_path = {
         names[name]: Asset(TYPES[Path(name).suffix], content, gzip.compress(content, mtime=0))
@@ -95,8 +99,9 @@ def assets() -> Assets:
 
 @functools.cache
 def sentences() -> frozenset[str]:
-    """What the script says, in English."""
-    return frozenset(re.findall(r'\b_\("([^"]+)"', _joined().decode()))
+    """What the scripts say, in English."""
+    said = (re.findall(r'\b_\("([^"]+)"', _joined(name).decode()) for name in SCRIPTS)
+    return frozenset().union(*said)
 
 
 async def serve_asset(request: web.Request) -> web.Response:
@@ -116,11 +121,28 @@ async def serve_asset(request: web.Request) -> web.Response:
     return response
 
 
-def _joined() -> bytes:
-    parts = [(FOLDER / f"{name}.js").read_text("utf-8") for name in MODULES]
-    text = re.sub(r"^import .*;\n", "", "\n".join(parts), flags=re.MULTILINE)
-    code: str = jsmin(re.sub(r"^export ", "", text, flags=re.MULTILINE))
+def _joined(script: str, shared: str = "") -> bytes:
+    """The modules of a script as one; what others want of those of all pages, these export."""
+    text = "\n".join(map(_module, SCRIPTS[script]))
+    if script == SHARED:
+        text += f"\nexport {{{', '.join(sorted(_wanted()))}}};"
+    text = re.sub(r"^export (?!{)", "", IMPORT.sub("", text), flags=re.MULTILINE)
+    if script != SHARED:
+        text = f'import {{{", ".join(sorted(_wanted(script)))}}} from "{shared}";\n{text}'
+    code: str = jsmin(text)
     return code.encode()
+
+
+def _wanted(*scripts: str) -> set[str]:
+    """What scripts, or all of them, import of the modules of all pages."""
+    modules = [module for script in scripts or SCRIPTS for module in SCRIPTS[script]]
+    own = [module for module in modules if module not in SCRIPTS[SHARED]]
+    found = (one for module in own for one in IMPORT.findall(_module(module)))
+    return {name for names, of in found if of in SCRIPTS[SHARED] for name in names.split(", ")}
+
+
+def _module(name: str) -> str:
+    return (FOLDER / f"{name}.js").read_text("utf-8")
 
 
 def _named(name: str, content: bytes) -> str:

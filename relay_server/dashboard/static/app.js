@@ -2,7 +2,6 @@ import { Away } from "./away.js";
 import { chooseRange, chooseRows } from "./choose.js";
 import { copyButtons } from "./copy.js";
 import { BASE, _, all, one } from "./dom.js";
-import { editing } from "./edit.js";
 import { Feed } from "./feed.js";
 import "./hints.js";
 import { keepOnce } from "./kept.js";
@@ -36,7 +35,7 @@ const enliven = (within = document) => {
 };
 
 /** A page of ours, of which parts are taken. @param {string} text */
-const parsed = (text) => {
+export const parsed = (text) => {
   const fresh = new DOMParser().parseFromString(partials?.createHTML(text) ?? text, "text/html");
   enliven(fresh);
   return fresh;
@@ -184,6 +183,5 @@ menus();
 keepOnce();
 listenToKeys();
 loginByLink();
-editing(parsed);
 ({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

@@ -1,3 +1,4 @@
+import { parsed } from "./app.js";
 import { changes } from "./changes.js";
 import { _, all, one, shown } from "./dom.js";
 import { formatted, plainJson, putJson, readJson } from "./json.js";
@@ -84,8 +85,7 @@ const lineNumbers = (form, body) => {
   };
 };
 
-/** @param {(text: string) => Document} parsed A page of ours, made live. */
-export const editing = (parsed) => {
+const editing = () => {
   const form = one("[data-draft]");
   if (!form) return;
   const body = one("[data-body]", form);
@@ -147,10 +147,12 @@ export const editing = (parsed) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) one("[data-send]", form).click();
   });
   check();
-  sending(form, parsed, (page) => {
+  sending(form, (page) => {
     const other = one("[data-draft]", page);
     if (!other) return;
     put(draftOf(other));
     changed();
   });
 };
+
+editing();

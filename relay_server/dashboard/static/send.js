@@ -1,3 +1,4 @@
+import { parsed } from "./app.js";
 import { _, one } from "./dom.js";
 import { Feed } from "./feed.js";
 
@@ -6,10 +7,9 @@ import { Feed } from "./feed.js";
  * it is under way; each try stays as a chip, which brings it back into the form.
  *
  * @param {HTMLFormElement} form
- * @param {(text: string) => Document} parsed
  * @param {(page: Document) => void} put Take what the form of another page holds.
  */
-export const sending = (form, parsed, put) => {
+export const sending = (form, put) => {
   const answer = one("[data-answer]");
   const part = () => one("[data-part=tries]");
   let event = "";
