@@ -1,7 +1,7 @@
 """Keeps the index level with the store, behind ingest; and answers from it.
 
-    store's changes ──▶ wake ──▶ outlines, fetch ──▶ a thread: parse, write ──▶ rest ──▶ …
-                                                     another thread: find, facts
+    store's changes ──▶ wake ──▶ outlines, fetch ──▶ parse, rest, … ──▶ a thread: write, rest ──▶ …
+                                                                        another: find, facts
 
 **Level, not edge.** A change says that there is something new. What that is, is read from the store
 in its order: the newest events are in its memory, all others (after a start, or a rebuild) on its
@@ -21,11 +21,13 @@ damaged or of another version.
 **What keeps no bodies** is not indexed: deleted words stay in the file until others overwrite them.
 Once a channel that is indexed keeps none any more, the file is thrown away, and built anew.
 
-**Giving way.** Bodies are parsed in pieces of `PIECE_S`, and up to `BATCH` of them are written
-together, which SQLite does without the interpreter's lock. Behind each there is a rest, a long one
-while webhooks come or go fast: then it takes a twentieth of a core, and is the further behind. So a
-laptop that wakes up gets its backlog first. While the disk is too full for webhooks, nothing is
-written.
+**Giving way.** Bodies are parsed by the loop itself, in slices of `SLICE_S` between which it serves
+whoever comes. In a thread, the parsing would want the interpreter's lock all the time, and each
+webhook wait for it as often as it waits for a disk or a socket. Only large bodies are parsed there,
+and up to `BATCH` events written together, which SQLite does without the lock. All of it is rested
+for, longer while webhooks come or go fast: then it takes a twentieth of a core, and is the further
+behind. So a laptop that wakes up gets its backlog first. While the disk is too full for webhooks,
+nothing is written.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ from relay_server.search.index import (
     Seen,
     Unusable,
     delete,
-    entries_of,
+    entry_of,
 )
 from relay_server.store.feed import ChannelChanged, ChannelGone, EventsRemoved, EventsStored
 from relay_server.store.interface import Store
@@ -70,10 +72,12 @@ GATHER_S = 1.0  # between a webhook and its indexing, so that one commit takes m
 BATCH = 512  # events that are indexed by one commit
 BATCH_BYTES = 2_097_152  # of their bodies; a larger one is read by itself
 READ_AT_ONCE = 128  # of them, so that a delivery's question to the store waits little
-PIECE_S = 0.01  # of parsing at once
+SLICE_S = 0.0002  # of parsing by the loop, before it looks after others
+SLICED_BYTES = 8_192  # of a body that the loop parses; a larger one is parsed in a thread
 CHECKED = 1_000  # events that are compared by number at once, where some may be missing
-REST = 0.5  # times as long as a piece took
+REST = 0.5  # times as long as it worked
 BUSY_REST = 19.0  # the same while webhooks come or go fast
+LEAST_REST_S = 0.002  # that a timer is worth: until it is due, the loop only has its turns
 BUSY_PER_S = 200.0  # webhooks that come and deliveries that end, together: that is fast
 BUSY_OVER_S = 0.1  # at least, over which they are counted
 RETRY_S = 10.0  # after the index could not be written
@@ -113,6 +117,7 @@ class Search:
         self._wake = asyncio.Event()
         self._since = dict[ChannelNumber, int]()  # when the oldest event that waits came
         self._done = _Rate(done)
+        self._owed_s = 0.0  # rest, since the last one
         self._listeners = list[Callable[[ChannelNumber], None]]()
         store.space.listen(lambda _: self._wake.set())
         feed = store.feed
@@ -348,9 +353,18 @@ class Search:
     async def _parsed(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Entry]:
         """What is written of events; some may be deleted by now."""
         events, entries = await self._store.fetch(channel, sequences), list[Entry]()
-        while left := events[len(entries) :]:
-            self._since[channel] = left[-1].head.received_at
-            entries += await self._rested(partial(entries_of, left, PIECE_S))
+        if events:
+            self._since[channel] = events[-1].head.received_at
+        began = time.monotonic()
+        for event in events:
+            if len(event.body) > SLICED_BYTES:
+                entries.append(await self._rested(partial(entry_of, event)))
+                began = time.monotonic()
+                continue
+            entries.append(entry_of(event))
+            if (worked_s := time.monotonic() - began) >= SLICE_S:
+                await self._rest(worked_s)
+                began = time.monotonic()
         return entries
 
     async def _forget_some(self) -> bool:
@@ -367,19 +381,27 @@ class Search:
             return True
         if self._channels_gone:
             number = self._channels_gone[0]
-            if not await self._write(lambda: index.forget(number, BATCH)):
+            if not await self._rested(lambda: index.forget(number, BATCH)):
                 self._channels_gone.remove(number)
-            await asyncio.sleep(PIECE_S)
             return True
         return False
 
     async def _rested(self, work: Callable[[], T]) -> T:
-        """Have the writer's thread do a piece of work, and rest behind it."""
+        """Have the writer's thread do some work, and rest for it."""
         began = time.monotonic()
         done = await self._write(work)
-        busy = self._done.per_s(now := time.monotonic()) > BUSY_PER_S
-        await asyncio.sleep(min(now - began, 1.0) * (BUSY_REST if busy else REST))
+        await self._rest(time.monotonic() - began)
         return done
+
+    async def _rest(self, worked_s: float) -> None:
+        """Rest for some work, once that is worth a timer; until then let the loop have a turn."""
+        busy = self._done.per_s(time.monotonic()) > BUSY_PER_S
+        self._owed_s += min(worked_s, 1.0) * (BUSY_REST if busy else REST)
+        if self._owed_s < LEAST_REST_S:
+            await asyncio.sleep(0)
+        else:
+            rest_s, self._owed_s = self._owed_s, 0.0
+            await asyncio.sleep(rest_s)
 
     async def _failed(self, index: Index | None, error: Exception) -> None:
         """An index cannot be read or written: it is thrown away, and built anew."""

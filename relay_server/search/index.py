@@ -371,14 +371,15 @@ class Index:
         return low
 
 
-def entries_of(events: Sequence[Event], within_s: float) -> list[Entry]:
-    """What is written of the first events: of as many as are parsed in some time of the CPU."""
-    until, done = time.thread_time() + within_s, list[Entry]()
-    for event in events:
-        done.append(_entry(event))
-        if time.thread_time() > until:
-            break
-    return done
+def entry_of(event: Event) -> Entry:
+    """What is written of an event."""
+    document = Document(event)
+    head, of = event.head, document.facts
+    at = event.channel << BITS | head.sequence
+    start = at, head.id, head.received_at, len(event.body), head.kind
+    who = of.account, of.conversation, of.inbox, of.contact, of.name, of.direction
+    facts = (*start, *who, of.private, of.message, of.says)
+    return Entry(facts, (at, tags(document), fold(of.name), document.text), head.kind.lower())
 
 
 def delete(path: Path) -> None:
@@ -426,16 +427,6 @@ def _windows(of: Range, until: float, *, whole: bool) -> Iterator[Range]:
             return
         if now + WINDOW_GROWTH * (now - began) <= until:
             size *= WINDOW_GROWTH
-
-
-def _entry(event: Event) -> Entry:
-    document = Document(event)
-    head, of = event.head, document.facts
-    at = event.channel << BITS | head.sequence
-    start = at, head.id, head.received_at, len(event.body), head.kind
-    who = of.account, of.conversation, of.inbox, of.contact, of.name, of.direction
-    facts = (*start, *who, of.private, of.message, of.says)
-    return Entry(facts, (at, tags(document), fold(of.name), document.text), head.kind.lower())
 
 
 def _insert_rows(connection: apsw.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:

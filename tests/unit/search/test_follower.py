@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import msgspec
 import pytest
 
 from relay_server.search import follower
-from relay_server.values import Channel
+from relay_server.search.index import Entry, entry_of
+from relay_server.values import Channel, Event
+from tests.support.events import new_event
 from tests.support.indexed import Indexed
 from tests.support.stores import MemoryStore, make_channel
 from tests.support.texts import message
@@ -269,6 +273,46 @@ async def test_it_rests_where_events_are_compared_by_number_alone(
     await search._follow()
     assert search.indexed_to(channel.number) == 100
     assert len(rests) == 5
+
+
+async def test_others_have_their_turn_between_the_bodies_that_the_loop_parses(
+    store: MemoryStore, channel: Channel, indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, channel, 50)
+    search, parsed, seen = await indexed.begin(follow=False), list[int](), set[int]()
+
+    def counted(event: Event) -> Entry:
+        parsed.append(event.head.sequence)
+        return entry_of(event)
+
+    async def look() -> None:
+        while True:
+            seen.add(len(parsed))
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(follower, "SLICE_S", 0.0)
+    monkeypatch.setattr(follower, "entry_of", counted)
+    looking = asyncio.create_task(look())
+    await search._follow()
+    looking.cancel()
+    assert seen >= set(range(1, 50))
+
+
+async def test_large_bodies_are_parsed_in_a_thread(
+    store: MemoryStore, channel: Channel, indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("oi", "olá " * follower.SLICED_BYTES):
+        await store.append(channel.number, new_event(json.dumps({"content": text}).encode()))
+    search, threads = await indexed.begin(follow=False), list[bool]()
+
+    def noted(event: Event) -> Entry:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return entry_of(event)
+
+    monkeypatch.setattr(follower, "entry_of", noted)
+    await search._follow()
+    assert threads == [True, False]
+    assert await indexed.find(channel, "ola") == [2]
 
 
 @pytest.mark.parametrize("a_webhook_or_delivery_each_look", [False, True])

@@ -22,7 +22,7 @@ from relay_server.search.index import (
     Patience,
     Seen,
     Unusable,
-    entries_of,
+    entry_of,
 )
 from relay_server.values import Event, Range
 from tests.support.clock import START_MS
@@ -34,7 +34,7 @@ HOUR_MS = 3_600_000
 
 def indexed(path: Path, events: Sequence[Event]) -> Index:
     index = Index(path)
-    index.add(1, len(events), entries_of(events, within_s=60))
+    index.add(1, len(events), [entry_of(event) for event in events])
     return index
 
 
@@ -217,11 +217,6 @@ def test_kinds_without_end_are_not_remembered(
     index = Index(tmp_path / FILE_NAME)
     assert found(index, events, parse("kind:k* -kind:k3", 0)) == [8, 7, 6, 5, 4, 2, 1]
     index.abandon()
-
-
-def test_no_more_is_parsed_at_once_than_fits_the_time() -> None:
-    events = [stored(n, body_of("oi")) for n in range(1, 6)]
-    assert [len(entries_of(events, within_s)) for within_s in (0, 60)] == [1, 5]
 
 
 def test_removed_events_are_not_found(tmp_path: Path) -> None:
