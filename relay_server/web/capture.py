@@ -5,7 +5,8 @@ settled when a head of such a *shape* first comes, and remembered: what goes who
 (hop-by-hop fields, `Relay-*`), and where the fields are that say something to the relay. Of each
 later head only values are looked at: for our token, which is never kept, and for those fields.
 
-Targets are few as well: one is read when it first comes, and remembered for a while.
+Targets, and what senders show in `Authorization`, are few as well: one is read when it first comes,
+and remembered for a while.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -45,6 +48,7 @@ _PREFIX = TOKEN_PREFIX.encode()
 _NAMING_NO_FIELD = frozenset({b"", b"close", b"keep-alive"})  # what `Connection` mostly says
 
 MAX_REMEMBERED = 128  # shapes of heads, and as many targets: the largest of both take 10 MiB
+MAX_AUTHORIZATIONS = 32  # values of `Authorization` that are remembered: the largest take 4 MiB
 
 
 class BadTarget(RelayError, code="bad_request", status=400):
@@ -61,10 +65,23 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What the names of header fields say."""
+    """What the names of header fields say.
 
-    kept: tuple[int, ...]  # places of fields that stay; `Authorization` is judged by its value
-    places: Mapping[bytes, tuple[int, ...]]  # by lower-case name
+    Attributes:
+        places: By lower-case name.
+        kept: Places of fields that stay; `Authorization` is judged by its value.
+        pick: Takes those out of fields, or out of their values.
+        authorizations: Places of `Authorization`.
+        delivery_ids: Places of senders' own ids of a delivery, the one that counts first.
+        is_odd: There are transfer codings, or two hosts.
+    """
+
+    places: Mapping[bytes, tuple[int, ...]]
+    kept: tuple[int, ...]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
+    authorizations: tuple[int, ...]
+    delivery_ids: tuple[int, ...]
+    is_odd: bool
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -72,7 +89,7 @@ class Head(msgspec.Struct, frozen=True):
 
     headers: HeaderList  # without hop-by-hop fields, the relay's own secrets and `Relay-*`
     shown: tuple[bytes, ...]  # secrets that they carried
-    _shape: Shape
+    shape: Shape
     _values: Sequence[bytes]
 
     def value(self, name: bytes) -> bytes:
@@ -80,31 +97,31 @@ class Head(msgspec.Struct, frozen=True):
 
         Empty for none. Spaces around a value are no part of it (RFC 9112 §5).
         """
-        places = self._shape.places.get(name)
+        places = self.shape.places.get(name)
         if places is None:
             return b""
         if name in _LISTS:
             return b",".join([self._values[place].strip() for place in places])
         return self._values[places[-1]].strip()
 
-    @property
-    def doubtful(self) -> bool:
+    def is_doubtful(self, version: str) -> bool:
         """True if another reader could see another request in it.
 
         That is one for two hosts (RFC 9112 §3.2), or with a transfer coding that would have to be
-        undone (§6.1).
+        undone, or that HTTP/1.0 does not have (§6.1).
         """
-        places = self._shape.places
-        if len(places.get(b"host", ())) > 1:
+        if len(self.shape.places.get(b"host", ())) > 1:
             return True
         coding = b"transfer-encoding"
-        return coding in places and self.value(coding).lower() != b"chunked"
+        if coding not in self.shape.places:
+            return False
+        return version == "1.0" or self.value(coding).lower() != b"chunked"
 
     @property
     def delivery_id(self) -> str | None:
         """The sender's own id of this delivery, if it names one."""
-        for name in DELIVERY_ID_FIELDS:
-            if value := self.value(name):
+        for place in self.shape.delivery_ids:
+            if value := self._values[place].strip():
                 return value.decode("latin-1")
         return None
 
@@ -113,32 +130,35 @@ def read_head(raw: RawHeaders) -> Head:
     """Take from header fields what is kept, and what lets in."""
     names, values = zip(*raw, strict=True) if raw else ((), ())
     shape = shape_of(names)
-    head = Head(*_kept(raw, shape), shape, values)
+    headers, shown = _kept(raw, values, shape)
+    head = Head(headers, shown, shape, values)
     if b"connection" not in shape.places:
         return head
     named = {part.strip().lower() for part in head.value(b"connection").split(b",")}
     if named <= _NAMING_NO_FIELD:
         return head
     # What it names goes as well, and lets nobody in.
-    rest = [field for field in raw if field[0].lower() not in named]
-    return Head(*_kept(rest, shape_of(tuple([name for name, _ in rest]))), shape, values)
+    named.add(b"connection")
+    rest = read_head([field for field in raw if field[0].lower() not in named])
+    return Head(rest.headers, rest.shown, shape, values)
 
 
-def _kept(raw: RawHeaders, shape: Shape) -> tuple[HeaderList, tuple[bytes, ...]]:
+def _kept(
+    raw: RawHeaders, values: Sequence[bytes], shape: Shape
+) -> tuple[HeaderList, tuple[bytes, ...]]:
     """The fields that are kept, and the secrets in them that may let in."""
-    kept, shown = shape.kept, []
-    for place in shape.places.get(b"authorization", ()):
-        parts = _authorization(raw[place][1])
-        if parts[-1]:
-            shown.append(parts[-1])
-        if _PREFIX not in b" ".join(parts):
-            kept = tuple(sorted((*kept, place)))
-    fields = [raw[place] for place in kept]
+    headers: HeaderList = shape.pick(raw)
+    shown: tuple[bytes, ...] = ()
+    if shape.authorizations:
+        read = [(place, *_authorization(values[place])) for place in shape.authorizations]
+        shown = tuple([secret for _, secret, _ in read if secret])
+        if foreign := [place for place, _, is_ours in read if not is_ours]:
+            headers = tuple([raw[place] for place in sorted([*shape.kept, *foreign])])
     # A proxy's copy of the URL, or a Referer, may have our token in it: hardly ever, so all are
     # searched at once.
-    if _PREFIX in b" ".join([value for _, value in fields]):
-        fields = [field for field in fields if _PREFIX not in field[1]]
-    return tuple(fields), tuple(shown)
+    if _PREFIX in b" ".join(shape.pick(values)):
+        headers = tuple([field for field in headers if _PREFIX not in field[1]])
+    return headers, shown
 
 
 @functools.lru_cache(MAX_REMEMBERED)
@@ -150,7 +170,21 @@ def shape_of(names: tuple[bytes, ...]) -> Shape:
         places[lower] = (*places.get(lower, ()), place)
         if not (lower in HOP_BY_HOP or lower.startswith(OURS) or lower == b"authorization"):
             kept.append(place)
-    return Shape(tuple(kept), places)
+    return Shape(
+        places,
+        tuple(kept),
+        _picker(kept),
+        places.get(b"authorization", ()),
+        tuple([places[name][-1] for name in DELIVERY_ID_FIELDS if name in places]),
+        is_odd=b"transfer-encoding" in places or len(places.get(b"host", ())) > 1,
+    )
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What takes some places out of a sequence: no step of Python's for each of them."""
+    if len(places) > 1:
+        return operator.itemgetter(*places)  # of one place it would give what is there
+    return lambda every: tuple([every[place] for place in places])
 
 
 @functools.lru_cache(MAX_REMEMBERED)
@@ -255,8 +289,9 @@ def _split_token(target: str) -> tuple[str, tuple[bytes, ...]]:
     return (f"{path}{mark}{rest}" if kept else path), tuple(shown)
 
 
-def _authorization(value: bytes) -> tuple[bytes, ...]:
-    """All that a secret may be in; the last is what lets in: a bearer token, or Basic's password.
+@functools.lru_cache(MAX_AUTHORIZATIONS)
+def _authorization(value: bytes) -> tuple[bytes, bool]:
+    """What lets in, a bearer token or Basic's password; and whether a token of ours is in it.
 
     A token in the wrong place lets nobody in, and is a token nevertheless.
     """
@@ -264,12 +299,14 @@ def _authorization(value: bytes) -> tuple[bytes, ...]:
     rest = rest.strip()
     match scheme.lower():
         case b"bearer":
-            return (rest,)
+            parts: tuple[bytes, ...] = (rest,)
         case b"basic":
             try:
                 user, _, password = base64.b64decode(rest, validate=True).partition(b":")
             except binascii.Error:
-                return (rest, b"")
-            return (user, password)
+                parts = (rest, b"")
+            else:
+                parts = (user, password)
         case _:
-            return (scheme, rest, b"")
+            parts = (scheme, rest, b"")
+    return parts[-1], _PREFIX in b" ".join(parts)

@@ -393,8 +393,7 @@ class FrontDoor(asyncio.Protocol):
             self._context, self._method, self._target, self._fields, self._peer, self._scheme
         )
         head = incoming.head
-        # HTTP/1.0 has no transfer codings (RFC 9112 §6.1).
-        if head.doubtful or (self._version == "1.0" and head.value(b"transfer-encoding")):
+        if head.shape.is_odd and head.is_doubtful(self._version):
             raise NotHttp
         # llhttp has seen that it is a number; Python reads none of more than 4,300 digits.
         announced = head.value(b"content-length").lstrip(b"0")
@@ -435,8 +434,7 @@ class FrontDoor(asyncio.Protocol):
         """True if a request is here, whole and alone, and no reader could see it end elsewhere."""
         if not self._whole or self._followed or not self._keep:
             return False
-        head = read_head(self._fields)
-        return not head.doubtful and not head.value(b"transfer-encoding")
+        return not read_head(self._fields).shape.is_odd
 
     def _take_back(self, behind: bytes) -> None:
         """The request was answered: the next one may be a webhook."""
