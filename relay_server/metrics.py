@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
@@ -23,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from relay_protocol.values import Failure, Outcome, Response
+from relay_protocol.values import FailureKind, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock, until_next
 from relay_server.log import lost_lines
@@ -65,6 +66,13 @@ class Times:
         self._within[bisect_left(self._bounds, seconds)] += 1
         self.total_s += seconds
 
+    def add_all(self, seconds: Sequence[float]) -> None:
+        """It took each of these."""
+        places = map(functools.partial(bisect_left, self._bounds), seconds)
+        for place, count in Counts(places).items():
+            self._within[place] += count
+        self.total_s += sum(seconds)
+
     def buckets(self) -> list[tuple[str, float]]:
         """How often it took no longer than each bound, as Prometheus has it."""
         names = [*map(str, self._bounds), "+Inf"]
@@ -75,38 +83,61 @@ class PerWebhook(Collector):
     """Counts webhooks' answers, with their times, and attempts.
 
     In plain numbers, which become Prometheus' when it asks: its own counters take locks that one
-    thread needs none of, and would be a tenth of what a webhook costs on its way in, and out.
+    thread needs none of, and would be a tenth of what a webhook costs on its way in, and out. Each
+    is only noted where it happens; what was noted is summed up twice a second.
+
+    Attributes:
+        answered: Seconds that answers took, by channel and status; not summed up yet.
+        attempts: Attempts that ended, by channel and their status or why there is none; the same.
+        delivered: Seconds until a target took webhooks, by channel; the same.
     """
 
     def __init__(self) -> None:
-        self.answers = Counts[tuple[str, int]]()  # by channel, and status
-        self.attempts = Counts[tuple[str, str]]()  # by channel, and outcome
-        self.answered = Times(ANSWER_BUCKETS)
-        self.delivered = defaultdict[str, Times](lambda: Times(DELIVERY_BUCKETS))  # by channel
+        self._answers = Counts[tuple[str, int]]()  # by channel, and status
+        self._outcomes = Counts[tuple[str, str]]()  # of attempts, by channel
+        self._answer_times = Times(ANSWER_BUCKETS)
+        self._delivery_times = defaultdict[str, Times](lambda: Times(DELIVERY_BUCKETS))
         self._began = time.time()
+        self.answered = defaultdict[tuple[str, int], list[float]](list)
+        self.attempts = Counts[tuple[str, int | FailureKind]]()
+        self.delivered = defaultdict[str, list[float]](list)
+
+    def sum_up(self) -> None:
+        """Count what was noted since the last time."""
+        for (channel, status), seconds in self.answered.items():
+            self._answers[_label(channel), status] += len(seconds)
+            self._answer_times.add_all(seconds)
+        for (channel, ended), count in self.attempts.items():
+            outcome = f"{ended // 100}xx" if isinstance(ended, int) else ended.value
+            self._outcomes[_label(channel), outcome] += count
+        for channel, seconds in self.delivered.items():
+            self._delivery_times[_label(channel)].add_all(seconds)
+        for noted in (self.answered, self.attempts, self.delivered):
+            noted.clear()
 
     def collect(self) -> Iterator[Metric]:
         """What was counted, as Prometheus has it."""
+        self.sum_up()
         counted = CounterMetricFamily(
             "relay_webhooks_total",
             "Webhooks answered, by channel and what was answered.",
             labels=["channel", "answer"],
         )
-        for (channel, status), count in self.answers.items():
+        for (channel, status), count in self._answers.items():
             counted.add_metric([channel, str(status)], count, created=self._began)
         yield counted
         yield HistogramMetricFamily(
             "relay_answer_seconds",
             "Time from a webhook's headers to its answer.",
-            buckets=self.answered.buckets(),
-            sum_value=self.answered.total_s,
+            buckets=self._answer_times.buckets(),
+            sum_value=self._answer_times.total_s,
         )
         ended = CounterMetricFamily(
             "relay_attempts_total",
             "Attempts that ended, by channel and outcome.",
             labels=["channel", "outcome"],
         )
-        for (channel, outcome), count in self.attempts.items():
+        for (channel, outcome), count in self._outcomes.items():
             ended.add_metric([channel, outcome], count, created=self._began)
         yield ended
         took = HistogramMetricFamily(
@@ -114,7 +145,7 @@ class PerWebhook(Collector):
             "Time from a webhook's arrival to a target's 2xx, by channel; replays do not count.",
             labels=["channel"],
         )
-        for channel, times in self.delivered.items():
+        for channel, times in self._delivery_times.items():
             took.add_metric([channel], times.buckets(), times.total_s)
         yield took
 
@@ -349,17 +380,20 @@ class Metrics:
 
     def answered(self, channel: Channel | None, status: int, seconds: float) -> None:
         """Count a webhook's answer; without a channel, one that was not let in."""
-        counts = self._per_webhook
-        counts.answers[_label(channel.name) if channel else "", status] += 1
-        counts.answered.add(seconds)
+        self._per_webhook.answered[channel.name if channel else "", status].append(seconds)
 
     def attempt(self, channel: str, outcome: Outcome) -> None:
         """Count an attempt that ended."""
-        self._per_webhook.attempts[_label(channel), _outcome(outcome)] += 1
+        ended = outcome.status if isinstance(outcome, Response) else outcome.kind
+        self._per_webhook.attempts[channel, ended] += 1
 
     def delivered(self, channel: str, seconds: float) -> None:
         """Count how long after its arrival a target took a webhook."""
-        self._per_webhook.delivered[_label(channel)].add(seconds)
+        self._per_webhook.delivered[channel].append(seconds)
+
+    def sum_up(self) -> None:
+        """Count what was noted of webhooks: often, as notes take room."""
+        self._per_webhook.sum_up()
 
     def dropped(self, channel: Channel, events: int) -> None:
         """Count events that were deleted undelivered."""
@@ -389,7 +423,10 @@ class Metrics:
 
 
 async def measure_lag(clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
-    """Wake up now and then, and see how much too late: what holds it up holds up every webhook."""
+    """Wake up now and then, and see how much too late: what holds it up holds up every webhook.
+
+    What was noted of webhooks meanwhile is summed up then.
+    """
     while True:
         before = clock.monotonic()
         wait_s = until_next(LAG_LOOK_S, before)
@@ -397,17 +434,10 @@ async def measure_lag(clock: Clock, metrics: Metrics, throttle: Throttle) -> Non
         now = clock.monotonic()
         late_s = max(0.0, now - before - wait_s)
         metrics.loop_lag_seconds.observe(late_s)
+        metrics.sum_up()
         if late_s > LAG_WARN_S and (times := throttle.due("lag", now)):
             log.warning("the event loop was held up", seconds=round(late_s, 3), times=times)
 
 
 def _label(channel: str) -> str:
     return CANARY if channel.startswith(CANARY_PREFIX) else channel
-
-
-def _outcome(outcome: Outcome) -> str:
-    match outcome:
-        case Response(status):
-            return f"{status // 100}xx"
-        case Failure(kind):
-            return kind.value
