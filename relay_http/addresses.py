@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
+
+MAX_TEXT_CHARS = 64  # more of a text is not looked at: no address is longer
+MAX_REMEMBERED = 1_024  # addresses that were read last: each takes some 300 bytes
 
 
 def plain_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -15,6 +19,11 @@ def plain_address(text: str) -> IPv4Address | IPv6Address | None:
     address that it is, so that rules for IPv4 hold for it. A zone (`fe80::1%eth0`) only says where
     an address is valid, and is left away.
     """
+    return _plain_address(text[:MAX_TEXT_CHARS])
+
+
+@functools.lru_cache(MAX_REMEMBERED)  # a proxy is the peer of all that it hands on
+def _plain_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

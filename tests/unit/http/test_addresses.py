@@ -15,13 +15,16 @@ from relay_http.addresses import address_of, plain_address
         ("::FFFF:cb00:7109", "203.0.113.9"),
         ("2001:DB8::1", "2001:db8::1"),
         ("fe80::1%eth0", "fe80::1"),
+        (f"fe80::1%{'z' * 9_000}", "fe80::1"),
     ],
 )
 def test_an_address_is_read_as_what_it_stands_for(text: str, plain: str) -> None:
     assert str(plain_address(text)) == plain
 
 
-@pytest.mark.parametrize("text", ["", "localhost", "203.0.113", "010.0.0.1", "::ffff:1.2.3", "%"])
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "203.0.113", "010.0.0.1", "::ffff:1.2.3", "%", "1" * 9_000]
+)
 def test_what_is_no_address_is_none(text: str) -> None:
     assert plain_address(text) is None
 
