@@ -148,12 +148,15 @@ def _kept(
 ) -> tuple[HeaderList, tuple[bytes, ...]]:
     """The fields that are kept, and the secrets in them that may let in."""
     headers: HeaderList = shape.pick(raw)
-    shown: tuple[bytes, ...] = ()
-    if shape.authorizations:
-        read = [(place, *_authorization(values[place])) for place in shape.authorizations]
-        shown = tuple([secret for _, secret, _ in read if secret])
-        if foreign := [place for place, _, is_ours in read if not is_ours]:
-            headers = tuple([raw[place] for place in sorted([*shape.kept, *foreign])])
+    shown, foreign = tuple[bytes, ...](), tuple[int, ...]()
+    for place in shape.authorizations:
+        secret, is_ours = _authorization(values[place])
+        if secret:
+            shown = (*shown, secret)
+        if not is_ours:
+            foreign = (*foreign, place)
+    if foreign:
+        headers = tuple([raw[place] for place in sorted(shape.kept + foreign)])
     # A proxy's copy of the URL, or a Referer, may have our token in it: hardly ever, so all are
     # searched at once.
     if _PREFIX in b" ".join(shape.pick(values)):

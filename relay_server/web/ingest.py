@@ -18,6 +18,7 @@ feed.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import msgspec
@@ -53,10 +54,11 @@ from relay_server.signing import scheme_named, verify
 from relay_server.signing.challenges import Challenge, challenge_of
 from relay_server.signing.scheme import Request
 from relay_server.store.interface import Waiter
-from relay_server.values import Channel, NewEvent
+from relay_server.values import Channel, NewEvent, Token
 from relay_server.web import causes
 from relay_server.web.access import error_body, refusal
 from relay_server.web.capture import (
+    MAX_REMEMBERED,
     BadTarget,
     Head,
     RawHeaders,
@@ -81,6 +83,7 @@ class Incoming(msgspec.Struct, frozen=True):
     Attributes:
         raw_target: As it was asked for.
         limit: Bytes that its body may have.
+        token: That let it in, where its channel asks for one.
     """
 
     raw_target: bytes
@@ -88,6 +91,7 @@ class Incoming(msgspec.Struct, frozen=True):
     request: RequestHead
     head: Head
     limit: int
+    token: Token | None = None
 
 
 def path_of(raw_target: bytes) -> str:
@@ -95,6 +99,7 @@ def path_of(raw_target: bytes) -> str:
     return raw_target.decode("latin-1").partition("?")[0]
 
 
+@functools.lru_cache(MAX_REMEMBERED)
 def is_webhook(raw_target: bytes) -> bool:
     """True if a request's target is one that webhooks are posted to."""
     return origin_form(raw_target.decode("latin-1")).startswith(PREFIXES)
@@ -113,7 +118,9 @@ def admit(
     settings, catalog = context.settings, context.store.catalog
     target = read_target(method, raw_target, settings.default_channel)
     head = read_head(headers)
-    sender, scheme = sender_address(peer, scheme, head, settings.trusted_proxies)
+    sender, proxies = peer, settings.trusted_proxies
+    if proxies:
+        sender, scheme = sender_address(peer, scheme, head, proxies)
     channel = catalog.channels.get(target.channel)
     try:
         if channel is None:
@@ -123,13 +130,11 @@ def admit(
         asked = Asked(method, raw_target, headers, peer, None)
         _note_sender(context, exc.reason, asked, target, channel, head, sender)
         raise refusal(context, exc, sender) from None
-    if token is not None:
-        context.uses.tokens[token.name] = context.clock.unix_ms()
     if not target.replayable:  # nobody who subscribes would ever get it: the sender should know
         raise BadTarget("no target is sent a request of this method, or of such a path")
     request = RequestHead(method, target.request_target, head.headers, sender, scheme)
     limit = channel.config.max_body_bytes or settings.max_body_bytes
-    return Incoming(raw_target, channel, request, head, limit)
+    return Incoming(raw_target, channel, request, head, limit, token)
 
 
 def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> bytes | None:
@@ -147,7 +152,9 @@ def store(context: Context, incoming: Incoming, body: bytes, waiter: Waiter) -> 
         StoreUnavailable: The signature cannot be checked.
     """
     now_ms = context.clock.unix_ms()
-    channel, request = incoming.channel, incoming.request
+    channel, request, token = incoming.channel, incoming.request, incoming.token
+    if token is not None:
+        context.uses.tokens[token.name] = now_ms
     config = channel.config
     if config.hmac is not None:
         asked = challenge_of(config.hmac.scheme, request.method, request.request_target, body)

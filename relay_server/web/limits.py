@@ -103,7 +103,7 @@ class Failures:
 
 
 class Connections:
-    """How many connections are open, in all and by address.
+    """How many connections are open, in all and by their peers' addresses.
 
     From a network that is exempt, a proxy's, there may be as many as there are in all.
     """
@@ -119,7 +119,7 @@ class Connections:
         """Count one more, to be given back by `leave`; or say which limit forbids it."""
         if self.open >= self._most:
             return Limit.CONNECTIONS
-        group = group_of(address)
+        group = _group_of(address)
         count = self._by_group.get(group, 0)
         if count >= self._most_each and not is_inside(address, self._exempt):
             return Limit.CONNECTIONS_PER_ADDRESS
@@ -129,7 +129,7 @@ class Connections:
 
     def leave(self, address: str) -> None:
         """One that was counted is gone."""
-        group = group_of(address)
+        group = _group_of(address)
         self.open -= 1
         count = self._by_group.pop(group)
         if count > 1:

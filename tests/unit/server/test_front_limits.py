@@ -255,17 +255,17 @@ async def begun(served: Served, one: Connection, raw: bytes) -> front.FrontDoor:
     [door] = served.doors
     before = door.deadline
     if raw:
-        await until(lambda: door._raw or door.deadline != before or door._method)
+        await until(lambda: door._request.raw or door.deadline != before or door._request.method)
     await settled()
     return door
 
 
 def _came(door: front.FrontDoor, count: int) -> bool:
-    return len(door._body) == count
+    return len(door._request.body) == count
 
 
 def _raws(door: front.FrontDoor, count: int) -> bool:
-    return len(door._raw) == count
+    return len(door._request.raw) == count
 
 
 async def ends_at(served: Served, one: Connection, seconds: float) -> bytes:
@@ -386,7 +386,7 @@ async def test_what_is_refused_is_read_for_a_while(served: Served) -> None:
         [door] = served.doors
         await one.send(b"x" * 1_000)
         await settled()
-        assert not door._body
+        assert not door._request.body
         served.clock.advance(LINGER_S)
         await served.all_left()
 

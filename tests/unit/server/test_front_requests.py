@@ -10,6 +10,7 @@ import asyncio
 
 import pytest
 
+from relay_server.web import server
 from tests.support.senders import (
     Headers,
     chunked,
@@ -134,6 +135,13 @@ async def test_a_sender_that_waits_for_100_continue_is_told_to_go_on(served: Ser
     assert b"Expect" not in dict(event.head.request.headers)
 
 
+async def test_who_sent_its_body_is_answered_and_not_told_to_go_on(served: Served) -> None:
+    """It does not wait to be told (RFC 9110 §10.1.1)."""
+    raw = request(body=BODY, headers=[("Expect", "100-continue")], token=served.token)
+    assert (await served.send(raw)).status == 200
+    assert await served.bodies() == [BODY]
+
+
 @pytest.mark.parametrize(
     ("token", "length", "status"), [("rly_wrong", 2, 401), (None, 2 * 1_048_576, 413)]
 )
@@ -237,6 +245,15 @@ async def test_trailers_are_no_header_fields(served: Served) -> None:
     assert (await served.send(raw + trailers)).status == 200
     [event] = await served.events()
     assert [name for name, _ in event.head.request.headers] == [b"Host"]
+
+
+async def test_more_trailers_than_a_head_has_fields_are_dropped(served: Served) -> None:
+    raw = chunked([b"{}"], "/webhook", served.token).removesuffix(b"\r\n")
+    trailers = b"X: y\r\n" * (server.MAX_HEADERS + 1) + b"\r\n"
+    async with connection(served.port) as one:
+        assert (await one.exchange(raw + trailers)).status == 200
+        assert (await one.exchange(request(body=b"next", token=served.token))).status == 200
+    assert await served.bodies() == [b"{}", b"next"]
 
 
 # Ends that are in doubt: whoever read them otherwise would take the rest for another request.
