@@ -46,7 +46,7 @@ from typing import Annotated
 import msgspec
 
 from relay_client.files import sync_folder
-from relay_protocol.client_session import FinishedInMemory
+from relay_protocol.finished import FinishedInMemory
 from relay_protocol.limits import MAX_ELAPSED_MS, MAX_ID_CHARS
 from relay_protocol.messages import Granted
 from relay_protocol.values import Delivery, Response

@@ -8,117 +8,39 @@ may hold what an older version allowed.
 from __future__ import annotations
 
 import enum
-import re
-from ipaddress import ip_network
 from typing import Annotated
 
 import msgspec
 
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_DELIVERIES
-from relay_server.errors import InvalidValue
 from relay_server.settables import Bounds, Setting
-from relay_server.signing import SCHEMES
+from relay_server.validity import (
+    MAX_RETRY_DELAY_S,
+    are_delays,
+    are_lifetimes,
+    are_masks,
+    are_networks,
+    are_secrets,
+    days,
+    is_chatwoot,
+    is_note,
+    is_number,
+    is_pointer,
+    is_scheme,
+    is_secret,
+    is_team,
+)
 
-MAX_POINTER_CHARS = 256  # of a channel's `--key-pointer` or `--mask`; a longer one is refused
 MIN_RATE_PER_S = 0.001  # of a channel's `--rate-per-s`; a lower one is refused
 MAX_RATE_PER_S = 1_000_000  # the same, and a higher one
 MAX_DEDUPE_WINDOW_S = 604_800.0  # 7 days, of `--dedupe-window-s`; a longer one is refused
-MAX_RETENTION_DAYS = 36_500  # `--retention-days`, `--dead-days`; more would not fit into the store
 MAX_CHANNEL_BYTES = 1_125_899_906_842_624  # 1 PiB; a larger `--max-bytes` is refused
-MAX_SECRET_CHARS = 1_024  # of an HMAC secret or an access token; a longer one is refused
-MAX_CHATWOOT_CHARS = 256  # of a Chatwoot's address; a longer one is refused
-MAX_RETRY_DELAYS = 32  # in `--retry-delays`; more are refused
-MIN_RETRY_DELAY_S = 0.01  # of one of them; a shorter one is refused
-MAX_RETRY_DELAY_S = 604_800.0  # 7 days, of one of them and of `--hold-s`; a longer one is refused
 MAX_TRIES = 100  # `--other-tries` and `--hold-failures`; more are refused
 MAX_TIMEOUT_S = 3_600.0  # of a forward's `--timeout`; a longer one is refused
-MAX_LIFETIMES = 16  # kinds in a channel's `--ttl`; more are refused
-MIN_LIFETIME_S = 1.0  # of one of them; a shorter one is refused
-MAX_LIFETIME_S = 2_592_000.0  # 30 days, of one of them; a longer one is refused
 MIN_AWAY_S = 1.0  # of `--refuse-after` and `--away-after`; a shorter one is refused
 MAX_AWAY_S = 86_400.0  # 1 day, of one of them; a longer one is refused
-MAX_NOTE_CHARS = 1_000  # of `--away-note`; a longer one is refused
 MAX_HEADERS = 32  # that a forward adds; more are refused
 MAX_HEADER_BYTES = 8_190  # of the name or value of one; a longer one is refused
-MAX_MASKS = 32  # of a channel; more are refused
-MAX_SECRETS = 16  # of a channel's sender; more are refused
-HMAC_SCHEMES = tuple(SCHEMES)
-
-_CHATWOOT = re.compile(
-    r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?"
-)
-
-
-def _days(what: str) -> Bounds:
-    refusal = f"{what} are kept for more than 0, up to {MAX_RETENTION_DAYS} days"
-    return Bounds(0, MAX_RETENTION_DAYS, refusal, above=True)
-
-
-def _are_networks(networks: tuple[str, ...]) -> None:
-    for network in networks:
-        try:
-            ip_network(network)
-        except ValueError as exc:
-            raise InvalidValue(f"{network!r} is no network such as 203.0.113.0/24") from exc
-
-
-def _is_pointer(pointer: str) -> None:
-    if pointer and (not pointer.startswith("/") or len(pointer) > MAX_POINTER_CHARS):
-        raise InvalidValue(f"{pointer!r} is no JSON pointer such as /conversation/id")
-
-
-def _are_masks(masks: tuple[str, ...]) -> None:
-    if len(masks) > MAX_MASKS:
-        raise InvalidValue(f"a channel masks up to {MAX_MASKS} fields")
-    for mask in masks:
-        if not mask.startswith("/") or len(mask) > MAX_POINTER_CHARS:
-            raise InvalidValue(f"{mask!r} is no JSON pointer such as /sender/phone_number")
-
-
-def _is_scheme(scheme: str) -> None:
-    if scheme and scheme not in HMAC_SCHEMES:
-        raise InvalidValue(f"{scheme!r} is no signature scheme: {', '.join(HMAC_SCHEMES)}")
-
-
-def _are_secrets(secrets: list[str]) -> None:
-    if len(secrets) > MAX_SECRETS:
-        raise InvalidValue(f"there are at most {MAX_SECRETS} HMAC secrets, not {len(secrets)}")
-    for secret in map(str.strip, secrets):
-        if not secret:
-            raise InvalidValue("an HMAC secret is empty")
-        if len(secret) > MAX_SECRET_CHARS:
-            raise InvalidValue(f"an HMAC secret has up to {MAX_SECRET_CHARS} characters")
-
-
-def _is_chatwoot(url: str) -> None:
-    if url and (not _CHATWOOT.fullmatch(url) or len(url) > MAX_CHATWOOT_CHARS):
-        raise InvalidValue(f"{url!r} is no address such as https://chat.example.com")
-
-
-def _is_secret(secret: str) -> None:
-    if len(secret) > MAX_SECRET_CHARS:
-        raise InvalidValue(f"a secret has up to {MAX_SECRET_CHARS} characters")
-
-
-_is_number = Bounds(0, 2**53, "Chatwoot's accounts, inboxes and bots have numbers from 1 on")
-
-
-def _are_delays(delays: tuple[float, ...]) -> None:
-    if len(delays) > MAX_RETRY_DELAYS:
-        raise InvalidValue(f"there are at most {MAX_RETRY_DELAYS} retry delays, not {len(delays)}")
-    refusal = f"a retry delay is {MIN_RETRY_DELAY_S:g} s to 7 days: not {{value:g}}"
-    for delay in delays:
-        Bounds(MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S, refusal)(delay)
-
-
-def _are_lifetimes(lifetimes: tuple[tuple[str, float], ...]) -> None:
-    if len(lifetimes) > MAX_LIFETIMES:
-        raise InvalidValue(f"a channel has up to {MAX_LIFETIMES} times to live")
-    refusal = f"a time to live is {MIN_LIFETIME_S:g} s to 30 days: not {{value:g}} s"
-    for kind, lifetime_s in lifetimes:
-        if not kind or "*" in kind[:-1]:
-            raise InvalidValue(f"{kind!r} is no kind such as message_created, typing_* or *")
-        Bounds(MIN_LIFETIME_S, MAX_LIFETIME_S, refusal)(lifetime_s)
 
 
 class SenderKind(enum.StrEnum):
@@ -143,7 +65,7 @@ class HmacAuth(msgspec.Struct, frozen=True):
     scheme: Annotated[
         str,
         Setting("How its sender signs, if not as --sender does.", metavar="SENDER"),
-        _is_scheme,
+        is_scheme,
     ]
     secrets: Annotated[
         tuple[bytes, ...],
@@ -152,7 +74,7 @@ class HmacAuth(msgspec.Struct, frozen=True):
             "--hmac-secret-file",
             given=list[str],
         ),
-        _are_secrets,
+        are_secrets,
     ]
     log_only: Annotated[
         bool,
@@ -172,11 +94,11 @@ class ChatwootLink(msgspec.Struct, frozen=True):
         token: The bot's access token, sealed; empty where the relay may do nothing.
     """
 
-    url: Annotated[str, Setting(), _is_chatwoot]
-    account: Annotated[int, Setting(), _is_number] = 0
-    inbox: Annotated[int, Setting(), _is_number] = 0
-    bot: Annotated[int, Setting(), _is_number] = 0
-    token: Annotated[bytes, Setting(given=str), _is_secret] = b""
+    url: Annotated[str, Setting(), is_chatwoot]
+    account: Annotated[int, Setting(), is_number] = 0
+    inbox: Annotated[int, Setting(), is_number] = 0
+    bot: Annotated[int, Setting(), is_number] = 0
+    token: Annotated[bytes, Setting(given=str), is_secret] = b""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -190,7 +112,7 @@ class Policy(msgspec.Struct, frozen=True):
             "--retry-delays",
             "SPANS",
         ),
-        _are_delays,
+        are_delays,
     ] = (5.0, 30.0, 120.0, 600.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
     other_tries: Annotated[
         int,
@@ -248,12 +170,12 @@ class ChannelRules(msgspec.Struct, frozen=True):
             "Network of its sender, e.g. 203.0.113.0/24. Repeat for more; '' for any.",
             metavar="NETWORK",
         ),
-        _are_networks,
+        are_networks,
     ] = ()
     key_pointer: Annotated[
         str,
         Setting("JSON pointer to what keeps order, e.g. /ticket/id.", metavar="POINTER"),
-        _is_pointer,
+        is_pointer,
     ] = ""
     max_body_bytes: Annotated[
         int | None,
@@ -261,10 +183,10 @@ class ChannelRules(msgspec.Struct, frozen=True):
         Bounds(1, MAX_BODY_BYTES, f"a body is limited to 1 to {MAX_BODY_BYTES} bytes"),
     ] = None
     retention_days: Annotated[
-        float, Setting("Days that delivered events are kept."), _days("events")
+        float, Setting("Days that delivered events are kept."), days("events")
     ] = 7.0
     dead_days: Annotated[
-        float, Setting("Days that dead deliveries are kept."), _days("dead deliveries")
+        float, Setting("Days that dead deliveries are kept."), days("dead deliveries")
     ] = 30.0
     max_bytes: Annotated[
         int | None,
@@ -300,7 +222,7 @@ class ChannelRules(msgspec.Struct, frozen=True):
             " '' for ever.",
             metavar="KIND=SPAN",
         ),
-        _are_lifetimes,
+        are_lifetimes,
     ] = ()
     keep_bodies: Annotated[
         bool,
@@ -316,7 +238,7 @@ class ChannelRules(msgspec.Struct, frozen=True):
             " number, e.g. /**/phone_number. Repeat for more; '' for none.",
             metavar="POINTER",
         ),
-        _are_masks,
+        are_masks,
     ] = ()
     refuse_after_s: Annotated[
         float | None,
@@ -385,14 +307,6 @@ class Away(enum.StrEnum):
     HANDOFF = "handoff"
 
 
-def _is_note(text: str) -> None:
-    if len(text) > MAX_NOTE_CHARS:
-        raise InvalidValue(f"a note has up to {MAX_NOTE_CHARS} characters")
-
-
-_is_team = Bounds(0, 2**53, "Chatwoot's teams and agents have numbers from 1 on; 0 is none")
-
-
 class SubscriptionConfig(msgspec.Struct, frozen=True):
     """The settings of a subscription, by an operator or a target.
 
@@ -452,7 +366,7 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
                 {"resign_secret": ""},
             ),
         ),
-        _is_secret,
+        is_secret,
     ] = b""
     away: Annotated[
         Away,
@@ -470,18 +384,18 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
     away_note: Annotated[
         str,
         Setting("The note that people find then; {since} is since when. '' for the usual one."),
-        _is_note,
+        is_note,
     ] = ""
     away_say: Annotated[
         str,
         Setting("What the customer is told then, e.g. 'One moment, please.'; '' for nothing."),
-        _is_note,
+        is_note,
     ] = ""
     away_team: Annotated[
-        int, Setting("Number of the team that they are given to then; 0 for none."), _is_team
+        int, Setting("Number of the team that they are given to then; 0 for none."), is_team
     ] = 0
     away_user: Annotated[
-        int, Setting("Number of the agent that they are given to then; 0 for none."), _is_team
+        int, Setting("Number of the agent that they are given to then; 0 for none."), is_team
     ] = 0
 
     def with_filter(self, text: str) -> SubscriptionConfig:

@@ -28,8 +28,9 @@ from relay_protocol.values import FailureKind, Outcome, Response
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock, until_next
 from relay_server.log import lost_lines
+from relay_server.reported import ChannelStatus, SubscriptionStatus
 from relay_server.throttle import Throttle
-from relay_server.values import Channel, ChannelStatus, SubscriptionStatus
+from relay_server.values import Channel
 
 log = structlog.get_logger()
 

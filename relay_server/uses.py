@@ -17,9 +17,10 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock
+from relay_server.people import LastUses
 from relay_server.store.feed import ChannelChanged, ChannelGone, TokenRevoked
 from relay_server.store.interface import Store
-from relay_server.values import Channel, ChannelNumber, LastUses
+from relay_server.values import Channel, ChannelNumber
 
 WRITE_S = 300.0  # between two notes of what was used since
 CLOSE_S = 2.0  # for the last of them, at a stop

@@ -5,8 +5,8 @@ from __future__ import annotations
 from relay_chatwoot.resources import Bot, Inbox, Webhook
 from relay_server.chatwoot.seen import Seen, ours, with_lost
 from relay_server.chatwoot.steps import NAME, Hands, Step
-from relay_server.configs import MAX_SECRETS
 from relay_server.errors import InvalidValue
+from relay_server.validity import MAX_SECRETS
 from relay_terminal.words import _
 
 ASIDE = "?old=1"  # ends the URL of a webhook that another takes the place of

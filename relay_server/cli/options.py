@@ -13,8 +13,9 @@ import typer
 
 from relay_http.files import read_text, why_not
 from relay_protocol.times import NO_MOMENT_HINT, parse_moment, parse_span
-from relay_server.configs import MAX_HEADER_BYTES, MAX_SECRET_CHARS
+from relay_server.configs import MAX_HEADER_BYTES
 from relay_server.errors import InvalidValue
+from relay_server.validity import MAX_SECRET_CHARS
 from relay_terminal.usage import Old
 from relay_terminal.words import _
 

@@ -40,7 +40,7 @@ from relay_server.operations import Caller
 from relay_server.operations.refused import refused_lately
 from relay_server.operations.subscriptions import dead_of
 from relay_server.operations.versions import of_all
-from relay_server.values import Session
+from relay_server.people import Session
 from relay_server.web.access import address, refusal
 from relay_server.web.api import read_body
 from relay_server.web.context import CONTEXT, Context

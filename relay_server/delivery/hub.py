@@ -42,6 +42,7 @@ from relay_server.delivery.wanted import find_or_make, grant, sign_anew
 from relay_server.errors import ChannelNotFound, StoreUnavailable, SubscriptionNotFound
 from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
+from relay_server.reported import Came
 from relay_server.sealing import OpenSealed, opens_nothing
 from relay_server.spans import Span
 from relay_server.store.feed import (
@@ -57,11 +58,7 @@ from relay_server.store.feed import (
     TokenRevoked,
 )
 from relay_server.store.interface import Store
-from relay_server.values import (
-    Came,
-    Subscription,
-    SubscriptionNumber,
-)
+from relay_server.values import Subscription, SubscriptionNumber
 
 if TYPE_CHECKING:  # what it imports is there only with relay-tunnel[otel]
     from relay_server.tracing import Tracing

@@ -9,9 +9,10 @@ from relay_server.configs import ORDINARY
 from relay_server.delivery.reader import Reader
 from relay_server.delivery.resigning import check_resigned
 from relay_server.errors import ChannelNotFound, Forbidden
+from relay_server.reported import Came, SubscriptionStatus
 from relay_server.sealing import OpenSealed
 from relay_server.store.interface import Store
-from relay_server.values import Came, Subscription, SubscriptionStatus
+from relay_server.values import Subscription
 
 
 async def find_or_make(

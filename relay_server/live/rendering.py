@@ -12,7 +12,8 @@ from relay_server.filters.language import Filter
 from relay_server.live.messages import Gap, frame, framed
 from relay_server.live.positions import around, format_positions
 from relay_server.operations.events import event_row, summary_of
-from relay_server.values import Channel, DeliveryState, Event, Subscription
+from relay_server.reported import DeliveryState
+from relay_server.values import Channel, Event, Subscription
 
 Line = tuple[int, bytes]  # an event's sequence, and its row as JSON
 

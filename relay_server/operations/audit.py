@@ -19,8 +19,8 @@ import msgspec
 
 from relay_server.bodies.tree import MASK
 from relay_server.operations import Caller, ForAdmins, Plan, page_of
+from relay_server.people import Noted
 from relay_server.settables import Changes
-from relay_server.values import Noted
 
 P = ParamSpec("P")
 R = TypeVar("R")

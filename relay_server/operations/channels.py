@@ -12,8 +12,8 @@ import msgspec
 from relay_server import canary
 from relay_server.auth import digest, new_secret
 from relay_server.channels import CANARY_PREFIX, check_name
+from relay_server.chatwoot.seen import ChatwootView
 from relay_server.configs import (
-    HMAC_SCHEMES,
     ChannelConfig,
     ChannelRules,
     ChatwootLink,
@@ -30,8 +30,10 @@ from relay_server.errors import (
 )
 from relay_server.operations import Caller, ForAdmins, Parts
 from relay_server.operations.audit import audited
+from relay_server.sealing import fingerprint
 from relay_server.settables import Changes, changes_of, check
 from relay_server.signing import SCHEMES, scheme_named
+from relay_server.validity import HMAC_SCHEMES
 from relay_server.values import Channel, Scope, Token
 
 CANARY_LIFETIME_MS = 600_000  # of a canary channel that its owner forgot
@@ -78,6 +80,25 @@ async def list_channels(who: Caller) -> Channels:
 async def show_channel(who: Caller, name: str) -> ChannelView:
     """One channel."""
     return channel_view(who.parts, who.channel(name))
+
+
+@ForAdmins
+async def show_chatwoot(who: Caller, name: str) -> ChatwootView:
+    """The Chatwoot of a channel."""
+    channel, opened = who.channel(name), who.parts.sealer.open
+    config = channel.config
+    link, secrets = config.chatwoot or ChatwootLink(""), config.hmac.secrets if config.hmac else ()
+    return ChatwootView(
+        webhook_path(who.parts, channel),
+        config.token,
+        [fingerprint(opened(secret)) for secret in secrets],
+        config.hmac is not None and config.hmac.log_only,
+        link.url,
+        link.account,
+        link.inbox,
+        link.bot,
+        fingerprint(opened(link.token)) if link.token else "",
+    )
 
 
 @ForAdmins

@@ -39,7 +39,8 @@ from relay_server.operations.events import (
 from relay_server.operations.finding import BUDGET_S, Asked, Found, find
 from relay_server.operations.listing import facts_of
 from relay_server.operations.past import deliveries_then, moments_of
-from relay_server.values import Channel, DeliveryState, EventSummary
+from relay_server.reported import DeliveryState
+from relay_server.values import Channel, EventSummary
 
 MAX_LINES = 200  # events of a conversation in one answer
 MAX_MOMENTS = 1_000  # of a conversation, at which it can be looked at

@@ -9,7 +9,8 @@ import msgspec
 from relay_server.errors import InvalidValue, NothingSelected
 from relay_server.operations import Caller, ForAdmins, events, page_of
 from relay_server.operations.audit import audited
-from relay_server.values import DeadDelivery, Subscription
+from relay_server.reported import DeadDelivery
+from relay_server.values import Subscription
 
 MAX_REASONS = 100  # of a subscription in one answer; behind them there may be more
 PAGE = 500  # dead deliveries that are let go of at once

@@ -35,8 +35,9 @@ from relay_server.operations.events import (
     find_any_event,
 )
 from relay_server.operations.proofs import secret_called
+from relay_server.reported import DeliveryState
 from relay_server.signing import scheme_named, sign
-from relay_server.values import Channel, DeliveryState, Edited, NewEdited, NewEvent
+from relay_server.values import Channel, Edited, NewEdited, NewEvent
 
 MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
 ANYWHERE = Target("localhost", 8000)  # what an event is sent to must not matter

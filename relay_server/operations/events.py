@@ -17,7 +17,8 @@ from relay_server.bodies.tree import MASK
 from relay_server.errors import AmbiguousId, BodyNotKept, EventNotFound, InvalidValue
 from relay_server.filters.facts import Facts
 from relay_server.operations import Caller
-from relay_server.values import Channel, DeliveryState, Event, EventSummary
+from relay_server.reported import DeliveryState
+from relay_server.values import Channel, Event, EventSummary
 
 MIN_ID_END = 6  # characters of the end of an id, by which an event is found
 CUT = "…"  # before the end of an id that lines show

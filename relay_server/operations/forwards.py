@@ -26,8 +26,9 @@ from relay_server.operations.subscriptions import (
     take_delivering,
     whole_view,
 )
+from relay_server.reported import SubscriptionStatus
 from relay_server.settables import Changes, changes_of
-from relay_server.values import Subscription, SubscriptionStatus
+from relay_server.values import Subscription
 
 DEFAULT_FORWARD = "forward"  # its name, where none is given
 

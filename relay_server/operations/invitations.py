@@ -21,7 +21,7 @@ from relay_server.errors import ChannelNotFound, InvalidValue
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
 from relay_server.operations.channels import MadeToken, token_view
-from relay_server.values import Invitation
+from relay_server.people import Invitation
 
 LIFETIME_MS = 86_400_000  # of an invitation: 24 hours
 CODE = re.compile(r"[0-9a-f]{32}")  # 128 bits of randomness

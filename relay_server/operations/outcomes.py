@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay_server.filters.language import Filter, Term
-from relay_server.values import DeliveryState
+from relay_server.reported import DeliveryState
 
 RARE = frozenset({"dead", "failed", "pinned"})
 WAITING = ("pending", "under_way", "waiting")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from relay_server.values import Attempt, DeliveryState
+from relay_server.reported import DeliveryState
+from relay_server.values import Attempt
 
 
 def deliveries_then(deliveries: Iterable[DeliveryState], at: int) -> list[DeliveryState]:

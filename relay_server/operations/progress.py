@@ -13,14 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from relay_server.operations import Caller
-from relay_server.values import (
-    Conditions,
-    Replay,
-    ReplayProgress,
-    ReplayState,
-    Selection,
-    Subscription,
-)
+from relay_server.reported import ReplayProgress
+from relay_server.values import Conditions, Replay, ReplayState, Selection, Subscription
 
 RECENT_MS = 10_000  # whose attempts say how fast a replay is
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay_server.configs import MAX_SECRETS, ChannelConfig, HmacAuth
+from relay_server.configs import ChannelConfig, HmacAuth
 from relay_server.errors import InvalidValue, SecretNotFound, Unauthorized
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
@@ -22,6 +22,7 @@ from relay_server.sealing import OpenSealed
 from relay_server.settables import check
 from relay_server.signing import request_of, scheme_named, verify
 from relay_server.uses import secret_id
+from relay_server.validity import MAX_SECRETS
 from relay_server.values import Channel, Event
 
 SECRET_BYTES = 32  # of randomness in a secret that is made here

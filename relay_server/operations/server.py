@@ -12,7 +12,8 @@ from relay_server.delivery.upkeep import is_worrying
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import Caller, Parts, channels, drifts, subscriptions
 from relay_server.operations.audit import audited
-from relay_server.values import Channel, ChannelStatus, DatabaseStatus, Scope
+from relay_server.reported import ChannelStatus, DatabaseStatus
+from relay_server.values import Channel, Scope
 from relay_terminal.values import Secret
 
 VERSION = version("relay-tunnel")

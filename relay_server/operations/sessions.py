@@ -8,7 +8,7 @@ from relay_server.errors import SessionNotFound
 from relay_server.links import LINK_MS
 from relay_server.operations import Caller
 from relay_server.operations.audit import audited
-from relay_server.values import Session
+from relay_server.people import Session
 
 ID_CHARS = 16  # of a session's digest, by which it is called
 

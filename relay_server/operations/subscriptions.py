@@ -25,8 +25,9 @@ from relay_server.errors import (
 from relay_server.filters.language import check_standing
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
+from relay_server.reported import SubscriptionStatus
 from relay_server.settables import Changes, changes_of, check
-from relay_server.values import MAX_SEQUENCE, Subscription, SubscriptionStatus
+from relay_server.values import MAX_SEQUENCE, Subscription
 
 BY_HAND = "paused by hand"
 AWAY_FIELDS = ("away", "away_after_s", "away_note", "away_say", "away_team", "away_user")

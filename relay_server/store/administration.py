@@ -12,25 +12,24 @@ from typing import Protocol
 
 from relay_server.configs import ORDINARY, ChannelConfig, SubscriptionConfig
 from relay_server.metrics import Times
-from relay_server.values import (
+from relay_server.people import Invitation, LastUses, Noted, Session
+from relay_server.reported import (
     Came,
-    Catalog,
-    Channel,
-    ChannelNumber,
     ChannelStatus,
     DatabaseStatus,
     DeliveryState,
+    ReplayProgress,
+    SubscriptionStatus,
+)
+from relay_server.values import (
+    Catalog,
+    Channel,
+    ChannelNumber,
     Emptied,
-    Invitation,
-    LastUses,
-    Noted,
     Removable,
     ReplayNumber,
-    ReplayProgress,
-    Session,
     Subscription,
     SubscriptionNumber,
-    SubscriptionStatus,
     Token,
 )
 

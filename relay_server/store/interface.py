@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from relay_protocol.errors import RelayError
+from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour
 from relay_server.store.administration import (
     AuditLog,
     Catalogue,
@@ -28,13 +29,9 @@ from relay_server.values import (
     Attempt,
     ChannelNumber,
     Claim,
-    DeadDelivery,
-    DeadReason,
     Edited,
     Event,
     EventSummary,
-    Missed,
-    Neighbour,
     NewEdited,
     NewEvent,
     Outline,

@@ -60,7 +60,7 @@ async def open_store(
     if _is_sqlite(url):
         return await open_sqlite(data_dir, on_broken, max_bytes, bodies)
     _need_library()
-    from relay_server.store.postgres.link import read_place
+    from relay_server.store.postgres.finding import read_place
     from relay_server.store.postgres.store import open_postgres
     from relay_server.store.postgres.trust import check
 
@@ -74,8 +74,8 @@ def store_exists(url: str, data_dir: Path, password: str | None = None) -> bool:
     if _is_sqlite(url):
         return (data_dir / FILE_NAME).exists() or integrity.was_made(data_dir)
     _need_library()
+    from relay_server.store.postgres.finding import read_place
     from relay_server.store.postgres.known import FILE_NAME as REMEMBERED
-    from relay_server.store.postgres.link import read_place
     from relay_server.store.postgres.store import is_made
 
     return (data_dir / REMEMBERED).exists() or is_made(read_place(url, password))
@@ -139,7 +139,7 @@ def open_side(url: str, data_dir: Path, password: str | None, *, target: bool) -
             yield file
         return
     _need_library()
-    from relay_server.store.postgres.link import read_place
+    from relay_server.store.postgres.finding import read_place
     from relay_server.store.postgres.side import PostgresSide
     from relay_server.store.postgres.store import link_alone
 

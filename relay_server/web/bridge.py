@@ -38,9 +38,9 @@ from relay_protocol.limits import (
 from relay_protocol.messages import CloseCode, Wanted
 from relay_protocol.session import Close
 from relay_server.errors import InvalidValue
+from relay_server.reported import Neighbour
 from relay_server.sealing import OpenSealed, Sealer
 from relay_server.store.interface import Store
-from relay_server.values import Neighbour
 
 log = structlog.get_logger()
 

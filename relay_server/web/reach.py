@@ -15,9 +15,9 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.clock import Clock
+from relay_server.reported import Missed, Neighbour
 from relay_server.sealing import OpenSealed
 from relay_server.store.interface import Store
-from relay_server.values import Missed, Neighbour
 from relay_server.web.bridge import NoBridge, ask, found
 
 log = structlog.get_logger()

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from relay_server.people import Noted
 from relay_server.store.interface import Store
 from relay_server.store.rules import AUDIT_MS
-from relay_server.store.sql import audit
-from relay_server.values import Noted
+from relay_server.store.sql import people
 from tests.support.clock import START_MS
 from tests.support.stores import Stores
 
@@ -35,7 +35,7 @@ async def test_entries_are_kept_and_paged(stores: Stores, store: Store) -> None:
 async def test_the_oldest_go_by_number_and_by_age(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "MAX_AUDITED", 3)
+    monkeypatch.setattr(people, "MAX_AUDITED", 3)
     for n in range(5):
         await note(store, START_MS + n, n=n)
     assert [n.asked["n"] for n in await store.noted(None, 9, START_MS)] == [4, 3, 2]

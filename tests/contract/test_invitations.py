@@ -13,9 +13,10 @@ from relay_server.errors import (
     TokenExists,
     TooManyInvitations,
 )
+from relay_server.people import Invitation
 from relay_server.store.interface import Store
 from relay_server.store.rules import ACCEPT_AGAIN_MS, INVITATION_KEPT_MS, MAX_INVITATIONS
-from relay_server.values import Invitation, Scope, Token
+from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.stores import Stores
 

@@ -11,18 +11,17 @@ import msgspec
 import pytest
 
 from relay_server.errors import ReplayNotFound, SubscriptionNotFound, TooManyReplays
+from relay_server.reported import DeadReason, ReplayProgress
 from relay_server.store.interface import Store
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.values import (
     Channel,
     Claim,
-    DeadReason,
     Mark,
     MarkState,
     Outline,
     Progress,
     Replay,
-    ReplayProgress,
     ReplayState,
     Selection,
     Subscription,

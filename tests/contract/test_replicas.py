@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from relay_server.configs import ChannelConfig
 from relay_server.errors import TokenExists
+from relay_server.people import LastUses
+from relay_server.reported import Missed, Neighbour, Unreached
 from relay_server.store.feed import (
     Change,
     ChannelChanged,
@@ -28,20 +30,11 @@ from relay_server.store.feed import (
     TokenRevoked,
 )
 from relay_server.store.interface import Store
-from relay_server.store.postgres import neighbours
-from relay_server.store.postgres.link import Link, read_place
+from relay_server.store.postgres import neighbours, telling
+from relay_server.store.postgres.finding import read_place
+from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.store import open_postgres
-from relay_server.values import (
-    Appended,
-    LastUses,
-    Missed,
-    Neighbour,
-    Progress,
-    Scope,
-    Selection,
-    Token,
-    Unreached,
-)
+from relay_server.values import Appended, Progress, Scope, Selection, Token
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.needs import lacks
@@ -64,7 +57,7 @@ class Replicas:
     def __init__(self, first: Store, second: Store) -> None:
         self.first, self.second = first, second
         self.told: list[Change] = []
-        for kind in neighbours.KINDS.values():
+        for kind in telling.KINDS.values():
             second.feed.listen(kind, self.told.append)
 
     async def hears(self, *wanted: Change) -> None:
@@ -235,7 +228,7 @@ async def test_progress_is_seen_by_both(replicas: Replicas) -> None:
 async def test_what_a_stranger_tells_is_not_believed(replicas: Replicas, tmp_path: Path) -> None:
     """Each role that may connect may notify, also one that may read nothing."""
     made = TokenMade(replace(ANA, name="stranger", digest=b"s" * 32))
-    [payload] = neighbours.payloads("stranger", [made], None)
+    [payload] = telling.payloads("stranger", [made], None)
     with psycopg.connect(database_of(tmp_path), autocommit=True) as connection:
         for told in (payload, "0" * 32 + payload):
             connection.execute("SELECT pg_notify(%s, %s)", (neighbours.TOPIC, told))
@@ -247,15 +240,15 @@ async def test_what_a_stranger_tells_is_not_believed(replicas: Replicas, tmp_pat
 @pytest.mark.parametrize(("count", "letter"), [(600, "c"), (300, "\N{SNOWMAN}")])
 def test_changes_too_large_to_be_told_have_all_looked_at(count: int, letter: str) -> None:
     token = replace(ANA, channels=frozenset(f"{letter * 7}-{n:03}" for n in range(count)))
-    [payload] = neighbours.payloads("a", [TokenMade(token)], 7)
+    [payload] = telling.payloads("a", [TokenMade(token)], 7)
     assert payload == '["a",7,null]'
 
 
 def test_many_changes_are_told_in_parts() -> None:
     changes = [EventsStored(n, n) for n in range(1_000)]
-    parts = neighbours.payloads("a", changes, None)
+    parts = telling.payloads("a", changes, None)
     assert len(parts) > 1
-    assert max(map(len, parts)) <= neighbours.MAX_PAYLOAD_BYTES
+    assert max(map(len, parts)) <= telling.MAX_PAYLOAD_BYTES
 
 
 @pytest.mark.parametrize("address", ["", "sealed"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from relay_server.people import Session
 from relay_server.store.feed import Change, SessionEnded
 from relay_server.store.interface import Store
 from relay_server.store.rules import MAX_SESSIONS, SESSION_MS, UNUSED_SESSION_MS
-from relay_server.values import Scope, Session, Token
+from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.stores import Stores
 

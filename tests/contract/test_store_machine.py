@@ -21,12 +21,12 @@ from relay_server.errors import (
     TooManyReplays,
     TooManySubscriptions,
 )
+from relay_server.reported import ChannelStatus
 from relay_server.spans import Span, gaps, joined
 from relay_server.store.sql import catalogue, events, housekeeping, readers
 from relay_server.values import (
     Appended,
     Attempt,
-    ChannelStatus,
     Claim,
     Mark,
     MarkState,

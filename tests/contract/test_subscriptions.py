@@ -9,9 +9,10 @@ import pytest
 
 from relay_server.configs import ForwardConfig, PolicyChanges, SubscriptionConfig
 from relay_server.errors import ChannelNotFound, SubscriptionNotFound, TooManySubscriptions
+from relay_server.reported import Came
 from relay_server.spans import Span
 from relay_server.store.interface import Store
-from relay_server.values import Came, Channel, Mark, MarkState, Progress, Selection
+from relay_server.values import Channel, Mark, MarkState, Progress, Selection
 from tests.support.clock import START_MS
 from tests.support.events import mark, new_event, waiting
 from tests.support.stores import (

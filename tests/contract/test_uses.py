@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from relay_server.people import LastUses
 from relay_server.store.interface import Store
 from relay_server.store.rules import MAX_USED_SECRETS
-from relay_server.values import LastUses, Scope, Token
+from relay_server.values import Scope, Token
 from tests.support.clock import START_MS
 from tests.support.stores import Stores, make_channel
 

@@ -13,7 +13,8 @@ from relay_client.notices import Connected, Notice
 from relay_client.relay import Relay
 from relay_client.tunnel import Tunnel
 from relay_client.websocket import Socket
-from relay_protocol.client_session import ClientSession, FinishedInMemory, FinishedKey
+from relay_protocol.client_session import ClientSession
+from relay_protocol.finished import FinishedInMemory, FinishedKey
 from relay_protocol.messages import Granted, Hello, Wanted
 from relay_protocol.values import Delivery, Response
 from tests.simulation.judge import Disturbances, Judge

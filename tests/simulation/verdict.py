@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING
 
 from relay_protocol.client_session import State
 from relay_protocol.errors import RelayError
-from relay_server.values import (
-    ChannelNumber,
-    DeliveryState,
-    Replay,
-    ReplayState,
-    SubscriptionNumber,
-)
+from relay_server.reported import DeliveryState
+from relay_server.values import ChannelNumber, Replay, ReplayState, SubscriptionNumber
 from tests.simulation.clients import Machine
 from tests.simulation.disk import Kept, at_once
 from tests.simulation.kernel import Broken

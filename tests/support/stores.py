@@ -15,10 +15,11 @@ import pytest
 from relay_protocol.values import RequestHead
 from relay_server.configs import ChannelConfig
 from relay_server.errors import StoreBroken
+from relay_server.reported import DeliveryState
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.interface import Space, Store
-from relay_server.store.postgres.link import read_place
+from relay_server.store.postgres.finding import read_place
 from relay_server.store.postgres.store import open_postgres
 from relay_server.store.sql.jobs import Arrival, Call, Job, Operation, answer
 from relay_server.store.sqlite.batch import Batches, First
@@ -27,7 +28,6 @@ from relay_server.store.sqlite.store import SqliteStore, open_sqlite
 from relay_server.values import (
     Channel,
     Claim,
-    DeliveryState,
     Progress,
     ReaderNumber,
     Replay,

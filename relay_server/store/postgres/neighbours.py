@@ -40,19 +40,13 @@ from relay_server.errors import InvalidValue
 from relay_server.store.bodies import BodyKeys, name_of
 from relay_server.store.cache import Cache
 from relay_server.store.feed import (
-    BodiesDropped,
     Change,
     ChannelChanged,
     ChannelGone,
     Claimed,
-    EventsRemoved,
     EventsStored,
     Feed,
-    PinsChanged,
-    Progressed,
     ReplaysChanged,
-    SessionEnded,
-    Skipped,
     SubscriptionChanged,
     SubscriptionGone,
     TokenMade,
@@ -61,6 +55,7 @@ from relay_server.store.feed import (
 from relay_server.store.postgres.database import Database
 from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.spool import Spool
+from relay_server.store.postgres.telling import CATALOGUE, KINDS, Told, payloads
 from relay_server.store.postgres.turns import ALIVE_S, tell_of
 from relay_server.store.sql.catalogue import all_subscriptions, load
 from relay_server.store.sql.database import Database as AnyDatabase
@@ -71,7 +66,6 @@ log = structlog.get_logger()
 
 TOPIC = "relay"
 SIGNATURE_CHARS = 32  # before what a notification tells
-MAX_PAYLOAD_BYTES = 7_900  # of what it tells: PostgreSQL takes 8,000
 LOOK_S = 1.0  # how often it is looked for what no notification told
 BEAT_S = 4.0  # how often a replica says that it is there
 MARGIN_S = 3.0  # before that, in which it ends what others may begin then
@@ -79,43 +73,6 @@ MARGIN_S = 3.0  # before that, in which it ends what others may begin then
 DEAD_S, DEAD_SPOOLED_S = 3_600.0, 2_592_000.0
 AGAIN_S = 1.0  # until a lost link is made anew, at the most
 ROW_BYTES = 1_024  # that an event takes beside its bytes: its row, indexes, attempts
-CATALOGUE = (
-    ChannelChanged,
-    ChannelGone,
-    SubscriptionChanged,
-    SubscriptionGone,
-    TokenMade,
-    TokenRevoked,
-)
-KINDS: dict[str, type[Change]] = {
-    kind.__name__: kind
-    for kind in (
-        *CATALOGUE,
-        BodiesDropped,
-        Claimed,
-        EventsRemoved,
-        EventsStored,
-        PinsChanged,
-        Progressed,
-        ReplaysChanged,
-        SessionEnded,
-        Skipped,
-    )
-}
-
-
-class _Told(msgspec.Struct, array_like=True):
-    """A notification.
-
-    Attributes:
-        replica: Who tells it.
-        version: The catalogue's, where it changed.
-        changes: Each by the name of its kind; None where they are too many to be told.
-    """
-
-    replica: str
-    version: int | None
-    changes: list[tuple[str, msgspec.Raw]] | None
 
 
 class _Looked(NamedTuple):
@@ -295,7 +252,7 @@ class Neighbours:
         if not hmac.compare_digest(signature.encode(), self._signature(text).encode()):
             log.warning("a notification that no server of this store sent is ignored")
             return
-        told = msgspec.json.decode(text, type=_Told)
+        told = msgspec.json.decode(text, type=Told)
         if told.replica == self._replica:
             return
         self._others = max(1, self._others)
@@ -392,19 +349,6 @@ def differences(known: Catalog, found: Catalogue) -> Iterator[Change]:
     yield from [TokenMade(t) for digest, t in tokens.items() if digest not in known.tokens]
 
 
-def payloads(replica: str, changes: Sequence[Change], version: int | None) -> list[str]:
-    """Notifications of changes: one, or where they do not fit one that has all looked at."""
-    told = [(type(c).__name__, msgspec.Raw(msgspec.json.encode(_brief(c)))) for c in changes]
-    whole = _encoded(_Told(replica, version, told))
-    if len(whole.encode()) <= MAX_PAYLOAD_BYTES:
-        return [whole]
-    if version is None and len(changes) > 1:
-        middle = len(changes) // 2
-        halves = changes[:middle], changes[middle:]
-        return [payload for half in halves for payload in payloads(replica, half, None)]
-    return [_encoded(_Told(replica, version, None))]
-
-
 def read_catalogue(database: Database) -> Catalogue:
     """All of it. The version first: what is read after it is as new, or newer."""
     version = database.value("version")
@@ -456,21 +400,6 @@ def _look(database: Database, replica: str) -> _Looked:
     claims = database.all("read_elsewhere", replica=replica, alive_s=ALIVE_S)
     channels, size = database.all("how_far"), database.value("database_size")
     return _Looked(version, channels, size, [Claimed(*claim) for claim in claims], others)
-
-
-def _brief(change: Change) -> Change:
-    """A change without what others read for themselves, or do without."""
-    match change:
-        case EventsStored():
-            return EventsStored(change.channel, change.up_to)
-        case EventsRemoved():
-            return EventsRemoved(change.channel, change.up_to, change.bytes)
-        case _:
-            return change
-
-
-def _encoded(told: _Told) -> str:
-    return msgspec.json.encode(told).decode()
 
 
 def _as_set(subscription: Subscription | None) -> Subscription | None:

@@ -24,7 +24,8 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import StoreUnavailable
-from relay_server.store.postgres.link import Link, LinkLost, Watch
+from relay_server.store.postgres.finding import LinkLost
+from relay_server.store.postgres.link import Link, Watch
 
 log = structlog.get_logger()
 

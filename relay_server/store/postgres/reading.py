@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from relay_server.store.bodies import BodyKeys
 from relay_server.store.postgres.database import Database
-from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.finding import LinkLost
+from relay_server.store.postgres.link import Link
 from relay_server.store.sql.jobs import Operation
 
 T = TypeVar("T")

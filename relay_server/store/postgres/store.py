@@ -22,6 +22,7 @@ import structlog
 from relay_protocol.errors import RelayError
 from relay_protocol.values import RequestHead
 from relay_server.errors import InvalidValue, StoreBroken, StoreFull, StoreUnavailable
+from relay_server.reported import DatabaseStatus, Missed, Neighbour, Replica, Standby, Unreached
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.cache import Cache
 from relay_server.store.feed import (
@@ -35,8 +36,9 @@ from relay_server.store.feed import (
 )
 from relay_server.store.interface import Space, Waiter
 from relay_server.store.postgres.database import Database, prepare
+from relay_server.store.postgres.finding import Place
 from relay_server.store.postgres.known import Memory
-from relay_server.store.postgres.link import Link, Place, Watch
+from relay_server.store.postgres.link import Link, Watch
 from relay_server.store.postgres.neighbours import (
     Catalogue,
     Neighbours,
@@ -61,16 +63,10 @@ from relay_server.values import (
     Channel,
     ChannelNumber,
     Claim,
-    DatabaseStatus,
-    Missed,
-    Neighbour,
     NewEvent,
     Progress,
-    Replica,
-    Standby,
     SubscriptionNumber,
     Token,
-    Unreached,
 )
 
 log = structlog.get_logger()

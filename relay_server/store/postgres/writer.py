@@ -23,7 +23,8 @@ from relay_server.store.feed import Change
 from relay_server.store.interface import Space
 from relay_server.store.postgres.appending import Appending
 from relay_server.store.postgres.database import Database
-from relay_server.store.postgres.link import Link, LinkLost
+from relay_server.store.postgres.finding import LinkLost
+from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.neighbours import raise_version
 from relay_server.store.postgres.spool import Spool
 from relay_server.store.postgres.waiting import Queue

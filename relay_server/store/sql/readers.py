@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import astuple, replace
 
 from relay_server.errors import EventNotFound, ReplayNotFound, TooManyReplays
+from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour
 from relay_server.spans import Span
 from relay_server.store.feed import (
     Claimed,
@@ -34,10 +35,6 @@ from relay_server.values import (
     Attempt,
     ChannelNumber,
     Claim,
-    DeadDelivery,
-    DeadReason,
-    Missed,
-    Neighbour,
     Preview,
     Progress,
     ReaderNumber,

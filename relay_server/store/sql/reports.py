@@ -9,6 +9,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from relay_server.reported import (
+    Came,
+    ChannelStatus,
+    DatabaseStatus,
+    DeliveryState,
+    ReplayProgress,
+    SubscriptionStatus,
+)
 from relay_server.spans import Span
 from relay_server.store.sql.database import Database, Row
 from relay_server.store.sql.part import Part, reports, reports_progress
@@ -16,17 +24,11 @@ from relay_server.store.sql.positions import position, sequence_of
 from relay_server.store.sql.rows import decode_config, decode_subscription
 from relay_server.values import (
     Attempt,
-    Came,
     ChannelNumber,
-    ChannelStatus,
-    DatabaseStatus,
-    DeliveryState,
     MarkState,
     ReaderNumber,
     ReplayNumber,
-    ReplayProgress,
     SubscriptionNumber,
-    SubscriptionStatus,
 )
 
 _IN_TROUBLE = (MarkState.UNDER_WAY, MarkState.WAITING, MarkState.DEAD)

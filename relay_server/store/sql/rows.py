@@ -10,19 +10,18 @@ import msgspec
 from relay_protocol.values import EventHead, RequestHead
 from relay_server.configs import ChannelConfig, SubscriptionConfig
 from relay_server.errors import StoreBroken
+from relay_server.people import Invitation, Noted
+from relay_server.reported import DeadDelivery
 from relay_server.store.bodies import UNKEPT, BodyKeys, Damaged, crc
 from relay_server.store.sql.database import Row
 from relay_server.store.sql.positions import channel_of, sequence_of
 from relay_server.values import (
     Channel,
-    DeadDelivery,
     Edited,
     Event,
     EventSummary,
-    Invitation,
     Mark,
     MarkState,
-    Noted,
     Pin,
     Replay,
     ReplayState,

@@ -8,19 +8,16 @@ from typing import ClassVar
 from relay_protocol.errors import RelayError
 from relay_server.errors import ChannelNotFound
 from relay_server.store.interface import Waiter
-from relay_server.store.sql.audit import SqlAudit
 from relay_server.store.sql.catalogue import SqlCatalogue
 from relay_server.store.sql.edited import SqlEdited
 from relay_server.store.sql.events import SqlEvents
-from relay_server.store.sql.invitations import SqlInvitations
 from relay_server.store.sql.jobs import Arrival, tell
+from relay_server.store.sql.people import SqlPeople
 from relay_server.store.sql.pins import SqlPins
 from relay_server.store.sql.readers import SqlReaders
 from relay_server.store.sql.reports import SqlReports
 from relay_server.store.sql.resealing import SqlResealing
 from relay_server.store.sql.rows import encode
-from relay_server.store.sql.sessions import SqlSessions
-from relay_server.store.sql.uses import SqlUses
 from relay_server.values import Appended, ChannelNumber, NewEvent
 
 
@@ -31,10 +28,7 @@ class SqlStore(
     SqlReports,
     SqlEdited,
     SqlPins,
-    SqlAudit,
-    SqlInvitations,
-    SqlSessions,
-    SqlUses,
+    SqlPeople,
     SqlResealing,
 ):
     """A `Store`, but for how it is written to, opened and closed.

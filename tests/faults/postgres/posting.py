@@ -21,7 +21,8 @@ import pytest
 from relay_server.app import SWITCH_INTERVAL_S
 from relay_server.store.interface import Store
 from relay_server.store.postgres import appending
-from relay_server.store.postgres.link import Link, read_place
+from relay_server.store.postgres.finding import read_place
+from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.rows import append_rows
 from relay_server.store.postgres.store import open_postgres
 from tests.support.events import new_event

@@ -27,7 +27,8 @@ from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
 from relay_server.store.postgres import neighbours, sql, waiting
-from relay_server.store.postgres.link import Link, read_place
+from relay_server.store.postgres.finding import read_place
+from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.store import PostgresStore, open_postgres
 from relay_server.store.sql.positions import position, sequence_of
 from relay_server.values import Channel, Progress, Scope, Token

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_protocol.client_session import (
-    REMEMBERED_RESULTS,
-    ClientEffect,
-    ClientSession,
-    Drained,
-    Probe,
-    State,
-)
+from relay_protocol.client_session import ClientEffect, ClientSession, Drained, Probe, State
 from relay_protocol.codec import decode_server, encode, unpack_server
 from relay_protocol.errors import ProtocolError
+from relay_protocol.finished import REMEMBERED_RESULTS
 from relay_protocol.limits import MAX_BODY_BYTES, WINDOW_BYTES
 from relay_protocol.messages import (
     Chunk,

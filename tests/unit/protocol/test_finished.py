@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from relay_protocol.client_session import (
-    REMEMBERED_RESULTS,
-    ClientEffect,
-    ClientSession,
-    FinishedInMemory,
-    Paused,
-)
+from relay_protocol.client_session import ClientEffect, ClientSession, Paused
+from relay_protocol.finished import REMEMBERED_RESULTS, FinishedInMemory
 from relay_protocol.messages import Granted, Result, Welcome
 from relay_protocol.values import Delivery, Response
 from tests.support.events import BROKEN, OK, delivery

@@ -31,18 +31,16 @@ from relay_server.operations import (
     progress,
     subscriptions,
 )
+from relay_server.reported import DeadDelivery, ReplayProgress, SubscriptionStatus
 from relay_server.values import (
     Catalog,
     Channel,
-    DeadDelivery,
     EventSummary,
     Replay,
-    ReplayProgress,
     ReplayState,
     Scope,
     Selection,
     Subscription,
-    SubscriptionStatus,
     Token,
 )
 from tests.unit.server.asking import Json

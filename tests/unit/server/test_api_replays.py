@@ -10,6 +10,7 @@ from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
 from relay_server.operations.progress import passed_of, percent_of
+from relay_server.reported import ReplayProgress
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.store.sql import events as sqlite_events
 from relay_server.store.sql import readers
@@ -19,7 +20,6 @@ from relay_server.values import (
     MarkState,
     Progress,
     Replay,
-    ReplayProgress,
     ReplayState,
     Scope,
     Selection,

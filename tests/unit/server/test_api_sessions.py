@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay_server.links import LINK_MS
-from relay_server.values import Session
+from relay_server.people import Session
 from tests.support.clock import START_MS
 from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from relay_protocol.codec import encode
 from relay_protocol.limits import SUBPROTOCOL
 from relay_protocol.messages import Hello, Wanted
+from relay_server.reported import Neighbour
 from relay_server.sealing import Sealer
 from relay_server.store.interface import Store
-from relay_server.values import Neighbour
 from relay_server.web import bridge
 from relay_server.web.bridge import announced, opened, owner_of
 

@@ -9,20 +9,13 @@ import pytest
 
 from relay_protocol.limits import MAX_BODY_BYTES
 from relay_server.configs import (
-    HMAC_SCHEMES,
     MAX_AWAY_S,
     MAX_CHANNEL_BYTES,
-    MAX_POINTER_CHARS,
     MAX_RATE_PER_S,
-    MAX_RETENTION_DAYS,
-    MAX_RETRY_DELAY_S,
-    MAX_RETRY_DELAYS,
-    MAX_SECRET_CHARS,
     MAX_TIMEOUT_S,
     MAX_TRIES,
     MIN_AWAY_S,
     MIN_RATE_PER_S,
-    MIN_RETRY_DELAY_S,
     ORDINARY,
     ChannelConfig,
     ForwardConfig,
@@ -33,6 +26,15 @@ from relay_server.configs import (
 )
 from relay_server.errors import InvalidValue
 from relay_server.settables import check, settings_of
+from relay_server.validity import (
+    HMAC_SCHEMES,
+    MAX_POINTER_CHARS,
+    MAX_RETENTION_DAYS,
+    MAX_RETRY_DELAY_S,
+    MAX_RETRY_DELAYS,
+    MAX_SECRET_CHARS,
+    MIN_RETRY_DELAY_S,
+)
 
 DAYS = (0.0001, 0.01, 36_500), (0, -1, MAX_RETENTION_DAYS + 0.1, 1e300)
 NUMBERS: list[tuple[Any, str, str, tuple[Any, ...], tuple[Any, ...]]] = [

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from relay_server.reported import DatabaseStatus, Replica, Standby, Unreached
 from relay_server.store.sql.reports import SqlReports
-from relay_server.values import DatabaseStatus, Replica, Scope, Standby, Unreached
+from relay_server.values import Scope
 from tests.unit.server.support import Served
 from tests.unit.server.test_below_a_path import FORM, get, served
 

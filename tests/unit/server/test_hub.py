@@ -23,6 +23,7 @@ from relay_server.delivery.reader import Reader
 from relay_server.delivery.readers import ReaderState
 from relay_server.errors import ChannelNotFound, Forbidden, InvalidValue, StoreFull
 from relay_server.metrics import Metrics
+from relay_server.reported import SubscriptionStatus
 from relay_server.store.feed import TokenRevoked
 from relay_server.values import (
     ChannelNumber,
@@ -31,7 +32,6 @@ from relay_server.values import (
     ReaderNumber,
     Subscription,
     SubscriptionNumber,
-    SubscriptionStatus,
 )
 from tests.support.clock import START_MS
 from tests.support.events import BROKEN, OK, new_event

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from relay_server.operations.past import deliveries_then, moments_of
-from relay_server.values import Attempt, DeliveryState
+from relay_server.reported import DeliveryState
+from relay_server.values import Attempt
 
 FAILED = Attempt(1, 1, 1_000, 200, "response", 500)
 TAKEN = Attempt(1, 2, 6_200, 100, "response", 200)

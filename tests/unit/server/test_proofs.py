@@ -7,11 +7,12 @@ import json
 
 import pytest
 
-from relay_server.configs import MAX_SECRETS, HmacAuth
+from relay_server.configs import HmacAuth
 from relay_server.errors import Forbidden, InvalidValue
 from relay_server.operations import Caller
 from relay_server.operations.proofs import NewSecret, add_secret, remove_secret, secrets_of
 from relay_server.signing import SCHEMES
+from relay_server.validity import MAX_SECRETS
 from relay_server.values import Scope
 from tests.unit.server.asking import Asking
 from tests.unit.server.support import Served

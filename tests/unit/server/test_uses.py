@@ -6,8 +6,9 @@ import pytest
 
 from relay_server.configs import HmacAuth
 from relay_server.errors import StoreUnavailable
+from relay_server.people import LastUses
 from relay_server.uses import WRITE_S, Uses
-from relay_server.values import LastUses, Scope
+from relay_server.values import Scope
 from tests.support.clock import VirtualClock
 from tests.unit.server.support import Served
 

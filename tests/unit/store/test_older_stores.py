@@ -11,9 +11,10 @@ import apsw
 import pytest
 
 from relay_server.configs import SenderKind, SubscriptionConfig
+from relay_server.people import LastUses
 from relay_server.store.sqlite.sql import migrations
 from relay_server.store.sqlite.store import FILE_NAME, SqliteStore, open_sqlite
-from relay_server.values import Channel, LastUses, Mark, MarkState, ReplayState, Scope, Subscription
+from relay_server.values import Channel, Mark, MarkState, ReplayState, Scope, Subscription
 from tests.support.clock import START_MS
 from tests.support.events import new_event
 from tests.support.stores import weight

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_server.store.postgres.arrays import Array, bigints, bytea_rows, byteas, texts
-from relay_server.store.postgres.link import Link, Watch, read_place
+from relay_server.store.postgres.finding import read_place
+from relay_server.store.postgres.link import Link, Watch
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster
 from tests.support.waiting import LONG_S

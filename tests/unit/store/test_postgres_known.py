@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from relay_server.configs import ChannelConfig
 from relay_server.files import write_whole
 from relay_server.store.postgres import known, primary
+from relay_server.store.postgres.finding import LinkLost, read_place
 from relay_server.store.postgres.known import FILE_NAME, Memory
-from relay_server.store.postgres.link import Link, LinkLost, Watch, read_place
+from relay_server.store.postgres.link import Link, Watch
 from relay_server.store.postgres.primary import Primary
 from relay_server.store.postgres.store import PostgresStore, open_postgres
 from relay_server.store.postgres.trust import Untrusted

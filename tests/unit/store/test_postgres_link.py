@@ -17,15 +17,8 @@ import psycopg
 import pytest
 
 from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUnavailable
-from relay_server.store.postgres.link import (
-    Link,
-    LinkLost,
-    Locked,
-    Place,
-    Unstorable,
-    Watch,
-    read_place,
-)
+from relay_server.store.postgres.finding import LinkLost, Place, read_place
+from relay_server.store.postgres.link import Link, Locked, Unstorable, Watch
 from relay_server.store.postgres.primary import Primary
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster

@@ -10,7 +10,8 @@ from unittest.mock import create_autospec
 import pytest
 
 from relay_server.store.postgres import primary
-from relay_server.store.postgres.link import Link, LinkLost, Watch
+from relay_server.store.postgres.finding import LinkLost
+from relay_server.store.postgres.link import Link, Watch
 from relay_server.store.postgres.primary import Primary
 
 WATCH = create_autospec(Watch)

@@ -10,7 +10,7 @@ import pytest
 from relay_server.errors import StoreBroken, StoreFull
 from relay_server.store.postgres import neighbours
 from relay_server.store.postgres import store as postgres
-from relay_server.store.postgres.link import read_place
+from relay_server.store.postgres.finding import read_place
 from relay_server.store.postgres.store import open_postgres
 from tests.support.events import new_event
 from tests.support.needs import lacks

@@ -10,7 +10,8 @@ import pytest
 
 from relay_server.configs import ChannelConfig
 from relay_server.store.bodies import IN_THE_CLEAR
-from relay_server.store.postgres.link import Link, Locked, Place, read_place
+from relay_server.store.postgres.finding import Place, read_place
+from relay_server.store.postgres.link import Link, Locked
 from relay_server.store.postgres.rows import Row, append_rows
 from relay_server.store.postgres.store import link_alone
 from relay_server.store.sql.positions import sequence_of

@@ -20,7 +20,8 @@ from relay_server.store.bodies import IN_THE_CLEAR
 from relay_server.store.feed import EventsStored
 from relay_server.store.postgres import draining
 from relay_server.store.postgres.draining import Draining
-from relay_server.store.postgres.link import Link, LinkLost, Place, Watch, read_place
+from relay_server.store.postgres.finding import LinkLost, Place, read_place
+from relay_server.store.postgres.link import Link, Watch
 from relay_server.store.postgres.rows import Answer, Row
 from relay_server.store.postgres.spool import AT_ONCE, FILE_NAME, Spool
 from relay_server.store.postgres.store import PostgresStore, open_postgres

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from relay_server.store.postgres.link import SETTINGS, Link, Place, Watch, read_place
+from relay_server.store.postgres.finding import Place, read_place
+from relay_server.store.postgres.link import SETTINGS, Link, Watch
 from relay_server.store.postgres.trust import Untrusted, check
 from tests.support.needs import lacks
 from tests.support.postgres import programs, shared_cluster

@@ -11,7 +11,8 @@ import pytest
 
 from relay_server.store.postgres import turns
 from relay_server.store.postgres.database import Database, prepare
-from relay_server.store.postgres.link import Link, Watch, read_place
+from relay_server.store.postgres.finding import read_place
+from relay_server.store.postgres.link import Link, Watch
 from relay_server.store.postgres.neighbours import take_place
 from relay_server.store.postgres.rows import Row
 from relay_server.store.postgres.spool import Spool

@@ -12,7 +12,8 @@ import pytest
 
 from relay_server.errors import BodyKeyMissing, InvalidValue, StoreBroken
 from relay_server.store.bodies import BodyKeys
-from relay_server.store.postgres.link import Link, LinkLost, Place, read_place
+from relay_server.store.postgres.finding import LinkLost, Place, read_place
+from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.store import PostgresStore, open_postgres
 from relay_server.store.sql import resealing
 from relay_server.values import Attempt, Progress
