@@ -12,6 +12,8 @@ from relay_http.target import Target
 from relay_protocol.values import Delivery, EventHead, HeaderList, RequestHead
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+TLS = b"\x16"  # how a handshake begins (RFC 8446 §5.1)
 RECEIVED_AT = 1_783_000_810_123  # 2026-07-02T14:00:10.123Z
 
 
@@ -54,7 +56,11 @@ class RawTarget:
         self.connections += 1
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = await reader.readexactly(1)
+                if head == TLS:  # as every server of HTTP answers what it cannot read
+                    writer.write(BAD_REQUEST)
+                    break
+                head += await reader.readuntil(b"\r\n\r\n")
                 request = head + await reader.readexactly(_content_length(head))
                 self.requests.append(request)
                 if isinstance(self.answer, bytes):

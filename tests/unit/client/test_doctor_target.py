@@ -20,12 +20,12 @@ from tests.support.raw_target import make_delivery, raw_target
 
 
 @asynccontextmanager
-async def greeting(said: bytes) -> AsyncIterator[int]:
-    """A server that speaks first, and then says nothing that HTTP is: its port."""
+async def greeting(said: bytes, heard: int = 1) -> AsyncIterator[int]:
+    """A server that speaks first, and hangs up once it heard so many bytes: its port."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)
-        await reader.read(1)
+        await reader.read(heard)
         writer.close()
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
@@ -35,9 +35,9 @@ async def greeting(said: bytes) -> AsyncIterator[int]:
         server.close()
 
 
-async def told(target: Target) -> ClientError:
+async def told(target: Target, within_s: float = 5.0) -> ClientError:
     """What a webhook comes to there."""
-    poster = Poster(target, 5.0, 1)
+    poster = Poster(target, within_s, 1)
     try:
         found: Found = await judged(target, await poster.post(make_delivery()))
     finally:
@@ -72,6 +72,14 @@ async def test_a_server_that_speaks_no_tls() -> None:
     async with raw_target() as target:
         error = await told(Target("127.0.0.1", target.port, secure=True))
         assert str(error) == f"127.0.0.1:{target.port} speaks no TLS"
+
+
+async def test_a_server_that_waits_for_the_end_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers no handshake of TLS, in which none comes."""
+    monkeypatch.setattr("relay_client.doctor.target.LOOK_S", 0.1)
+    async with greeting(b"", heard=-1) as port:
+        error = await told(Target("127.0.0.1", port, secure=True), within_s=0.1)
+    assert str(error) == f"127.0.0.1:{port} speaks no TLS"
 
 
 @pytest.mark.parametrize(("asked", "there"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
