@@ -337,14 +337,7 @@ _OF_STATUS = {
 
 
 def refusal(where: str, status: int, what: str, raw: bytes) -> ChatwootError:
-    """The error that an answer stands for.
-
-    Args:
-        where: It was asked.
-        status: Of the answer, from 400 on, and none that passes.
-        what: Was asked for, such as `POST webhooks`.
-        raw: The answer's body.
-    """
+    """The error that an answer from 400 on stands for, to `what` was asked: `POST webhooks`."""
     answer = _decoded(raw)
     if answer is None:
         return NotChatwoot(where, what, f"it says {status}, and not as JSON")
@@ -369,13 +362,7 @@ def _decoded(raw: bytes) -> dict[str, Any] | None:
 
 @asynccontextmanager
 async def open_chatwoot(url: str, account: int, token: str) -> AsyncIterator[Chatwoot]:
-    """Speak to an account of a Chatwoot.
-
-    Args:
-        url: Of the installation, as `plain_url` gives it.
-        account: Its number.
-        token: A user's, or an agent bot's.
-    """
+    """Speak to an account of a Chatwoot, at a URL of `plain_url`, by a user's or a bot's token."""
     tls = _tls() if url.startswith("https:") else True
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as session:

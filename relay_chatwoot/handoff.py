@@ -98,14 +98,7 @@ class Move:
 
 
 def next_move(made: Mapping[Step, Made], talk: Conversation, recipe: Recipe, bot: int) -> Move:
-    """Say what follows.
-
-    Args:
-        made: The steps so far.
-        talk: The conversation as it is now.
-        recipe: What is to be done.
-        bot: The number of the bot that writes; 0 where that is not known.
-    """
+    """Say what follows the steps that were made; the bot is 0 where its number is not known."""
     opened = made.get(Step.OPEN)
     if talk.status != PENDING or (opened is not None and opened.done):
         if opened is None:

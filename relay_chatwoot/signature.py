@@ -42,12 +42,9 @@ class Signatures:
     tolerance_s: int = 300
 
     def refusal(self, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
-        """Why this webhook is refused, or None if it is good.
+        """Why this webhook is refused, or None if it is good; `now` is in Unix seconds.
 
-        Args:
-            headers: Looked up in any case, as aiohttp's are.
-            body: The bytes as they came.
-            now: Unix seconds.
+        Headers are looked up in any case, as aiohttp's are.
         """
         if not self.secrets:
             return None

@@ -119,9 +119,6 @@ class Api:
     async def choose_channel(self, hint: str) -> str:
         """Ask for the token's channels, and say which one is meant where none is named.
 
-        Args:
-            hint: How to name one.
-
         Raises:
             UsageError: It is not clear.
         """
@@ -158,11 +155,9 @@ class Api:
         return f"channels/{segment(channel)}/subscriptions/{segment(name)}"
 
     async def resume(self, channel: str, subscription: str) -> None:
-        """Have a paused subscription go on."""
         await self.do("POST", f"{self.subscription(channel, subscription)}/resume")
 
     async def delete_subscription(self, channel: str, subscription: str) -> None:
-        """Have a subscription forgotten."""
         await self.do("DELETE", self.subscription(channel, subscription))
 
     async def make_canary(self) -> Canary:
@@ -170,7 +165,6 @@ class Api:
         return read(await self._call("POST", "/api/v1/canary"), Canary)
 
     async def remove_canary(self, channel: str) -> None:
-        """Have it removed again."""
         await self._call("DELETE", f"/api/v1/canary/{channel}")
 
     async def check_health(self) -> None:
@@ -315,7 +309,6 @@ def segment(text: str) -> str:
 
 
 def pairs(headers: Fields) -> list[tuple[str, str]]:
-    """Fields in their order."""
     return [*(headers.items() if isinstance(headers, Mapping) else headers)]
 
 

@@ -64,10 +64,6 @@ class SleepWatch:
     def slept(self, wall: float, monotonic: float) -> float:
         """Say for how many seconds it slept since the last look, about a second before.
 
-        Args:
-            wall: Unix seconds.
-            monotonic: Monotonic seconds.
-
         Returns:
             0 where it did not.
         """

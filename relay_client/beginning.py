@@ -47,7 +47,6 @@ async def settle_beginning(configuration: Configuration, console: Console) -> Co
 
 
 async def _known(api: Api, configuration: Configuration) -> list[SubscriptionStatus]:
-    """Of the subscriptions that are meant, those that are there."""
     settings = configuration.settings
     if settings.temporary:
         return []

@@ -26,13 +26,7 @@ EDITED_FROM = b"relay-edited-from"
 def live_line(
     delivery: Delivery, outcome: Outcome, columns: int, *, with_channel: bool
 ) -> tuple[str, str, str]:
-    """Lay an attempt out.
-
-    Args:
-        delivery: Whose.
-        outcome: How it ended.
-        columns: Of the terminal; 0 for as many as there are.
-        with_channel: There is more than one.
+    """Lay an attempt out within so many columns; 0 for as many as there are.
 
     Returns:
         What stands before the status, the status, and what stands behind it.

@@ -169,7 +169,6 @@ def prepare(
 
 
 def run(work: Coroutine[object, object, _T]) -> _T:
-    """Run a command to its end."""
     import asyncio
 
     try:

@@ -41,10 +41,7 @@ class Project:
 
 
 def read_project(home: Path | None = None) -> Project:
-    """Find and read the file of the project that the current folder belongs to.
-
-    Args:
-        home: The user's, above which nothing is looked for.
+    """Find and read the file of the project that the current folder belongs to, not above `home`.
 
     Raises:
         UsageError: It cannot be read, or says what it may not.

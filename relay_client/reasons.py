@@ -138,14 +138,7 @@ def no_tls(exc: OSError) -> tuple[str, str]:
 
 
 def refusal(status: int, content: bytes, url: str, server: str = "") -> ClientError:
-    """Why something else came than what was asked for.
-
-    Args:
-        status: Of the answer.
-        content: Its body.
-        url: Of the relay.
-        server: What the answer says of who gives it.
-    """
+    """Why something else came than what was asked for."""
     try:
         error = msgspec.json.decode(content, type=Refused).error
     except UNREADABLE:

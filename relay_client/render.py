@@ -26,14 +26,7 @@ Render: TypeAlias = Callable[[Notice], list[str]]
 
 
 def make_render(output: str, console: Console, url: str, targets: Targets) -> Render:
-    """Choose how notices become lines.
-
-    Args:
-        output: `"pretty"`, `"plain"` or `"json"`.
-        console: Says whether there are colours.
-        url: Of the relay.
-        targets: By channel.
-    """
+    """Choose how notices become lines."""
     match output:
         case "json":
             return functools.partial(_json_lines, url, targets)

@@ -26,11 +26,7 @@ def default_folder() -> Path:
 
 
 def users_folder(find: Callable[..., str], variable: str) -> Path:
-    """The folder of this program that the system keeps for a user.
-
-    Args:
-        find: One of platformdirs' functions.
-        variable: What names another folder.
+    """The folder of this program that the system keeps for a user, or that a variable names.
 
     Raises:
         UsageError: This user has no home.

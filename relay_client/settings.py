@@ -193,7 +193,6 @@ class Configuration:
 
     @property
     def state_folder(self) -> Path:
-        """The folder of the journal."""
         return self.settings.state_dir or _default_state_folder()
 
     def relay(self) -> Relay:

@@ -23,11 +23,6 @@ from relay_terminal.words import _
 def settle_trust(configuration: Configuration, console: Console, *, trusts: bool) -> None:
     """See that somebody wants webhooks sent where a project's file has them sent.
 
-    Args:
-        configuration: Whose targets are looked at.
-        console: Somebody who can be asked may be there.
-        trusts: That was said on the command line.
-
     Raises:
         UsageError: Nobody said so, and nobody is there to be asked.
         typer.Abort: The answer to the question was no.

@@ -152,7 +152,6 @@ class Socket(ClientConnection):
             self.transport.write(b"".join(map(_framed, messages)))
 
     def send_ping(self) -> None:
-        """Write a ping."""
         if self._is_open():
             self.protocol.send_ping(b"")
             self.send_data()
@@ -347,12 +346,7 @@ def of_failed_handshake(exc: BaseException) -> Reason | ClientError:
 
 
 def of_close(exc: ConnectionClosed, refused: Error | None) -> Reason | ClientError:
-    """Explain why it was closed; an error is final.
-
-    Args:
-        exc: How it ended.
-        refused: What the relay said before, if it did.
-    """
+    """Explain why it was closed; an error is final."""
     code = exc.rcvd.code if exc.rcvd is not None else None
     said = harmless(refused.text) if refused is not None else ""
     match code:

@@ -46,7 +46,6 @@ def address_of(hop: str) -> str:
 
 
 def is_inside(address: str, networks: Collection[Network]) -> bool:
-    """True if one of the networks holds an address."""
     parsed = plain_address(address) if networks else None
     return parsed is not None and any(parsed in network for network in networks)
 

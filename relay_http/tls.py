@@ -24,11 +24,7 @@ def make_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> ssl.SSLConte
 
 
 def target_context(ca_file: Path | None = None, *, verify: bool = True) -> ssl.SSLContext:
-    """What a target is spoken to with by TLS.
-
-    Args:
-        ca_file: More certificates to trust, in PEM.
-        verify: Whether the target's certificate has to be good at all.
+    """What a target is spoken to with by TLS; it trusts the certificates of a file, too.
 
     Raises:
         OSError, ValueError: The file cannot be used; the message names it.

@@ -168,12 +168,7 @@ class ClientSession:
         return self._liveness.heard_at
 
     def connected(self, now: float, away_s: float | None = None) -> list[ClientEffect]:
-        """A connection stands.
-
-        Args:
-            now: Monotonic seconds.
-            away_s: How long ago the relay was heard of last; None where it never was.
-        """
+        """A connection stands; the relay was heard of last so long ago, or never."""
         self.state = State.JOINING
         self._liveness = Liveness(now, self._heartbeat_s)
         self._joined_at = self._worked_at = now

@@ -47,12 +47,7 @@ def short_id(id_: str) -> str:
 
 
 def trimmed(values: Mapping[str, object], empty_counts: Container[str] = ()) -> dict[str, object]:
-    """Settings without blanks around them, and without the empty ones: those are not set.
-
-    Args:
-        values: By name.
-        empty_counts: Names of those that mean something when they are empty.
-    """
+    """Settings without blanks around them, and without empty ones, but for those that count so."""
     kept = {n: v.strip() if isinstance(v, str) else v for n, v in values.items()}
     return {name: value for name, value in kept.items() if value != "" or name in empty_counts}
 
@@ -60,13 +55,7 @@ def trimmed(values: Mapping[str, object], empty_counts: Container[str] = ()) -> 
 def plainly(message: str, say: Callable[[str], str] = str) -> str:
     """Say what is wrong with a value without the words of the library that read it.
 
-    `"Input should be a valid integer, unable to parse …"` is `"must be a whole number"`. A message
-    of no known kind stays as it is.
-
-    Args:
-        message: Of msgspec, which reads options and settings at both ends, or of pydantic, which
-            reads a bot's events.
-        say: Translates a template.
+    That is msgspec, or pydantic for a bot's events; `say` translates a template.
     """
     for pattern, ours in LIBRARIES_WORDS.items():
         if found := re.fullmatch(pattern, message, re.DOTALL):

@@ -109,12 +109,7 @@ class Canary:
         self._peer: _Loopback | None = None
 
     async def run(self, at: OwnPort, *, stopping: Callable[[], bool]) -> None:
-        """Send one after the other, until cancelled.
-
-        Args:
-            at: Where it is sent.
-            stopping: Whether the server stops: what fails then is no failure.
-        """
+        """Send one after the other, until cancelled; what fails while it stops is no failure."""
         try:
             while not stopping():
                 result = await self.round(*at)
@@ -308,12 +303,7 @@ class _Loopback:
 
 
 def own_port(addresses: Sequence[Any], *, secure: bool) -> OwnPort:
-    """Where this process reaches itself.
-
-    Args:
-        addresses: What the public port's sockets are bound to.
-        secure: It speaks TLS.
-    """
+    """Where this process reaches itself, by what its public port's sockets are bound to."""
     return _reachable(addresses[0]), _trusting_this_host() if secure else None
 
 

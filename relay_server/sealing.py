@@ -22,7 +22,6 @@ OpenSealed = Callable[[bytes], bytes]  # as `Sealer.open`
 
 
 def opens_nothing(_sealed: bytes) -> bytes:
-    """An `OpenSealed` of who has no key."""
     raise InvalidValue("there is no key here that opens secrets")
 
 

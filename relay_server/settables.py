@@ -104,14 +104,7 @@ class Changes(msgspec.Struct, forbid_unknown_fields=True):
 def changes_of(
     as_name: str, *configs: type[msgspec.Struct], optional: bool = False, **more: Any
 ) -> type[Changes]:
-    """Make the type of a request that sets a config, or several at once.
-
-    Args:
-        as_name: The type's own.
-        configs: Their settings are the fields.
-        optional: Each may be None.
-        more: Fields beside them, and their types.
-    """
+    """Make the type of a request that sets configs, and `more`; to None, too, where `optional`."""
     found = {
         one.name: one.setting.given or one.type
         for config in configs

@@ -196,7 +196,6 @@ class ServerSettings(Settings):
 
     @property
     def seals_bodies(self) -> bool:
-        """Whether new bodies are sealed."""
         return self.body_keys is not None and self.seal_bodies == "on"
 
     def _check_apart(self) -> None:

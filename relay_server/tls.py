@@ -42,8 +42,7 @@ class Certificate:
     async def renew(self, stale: Callable[[bool], None]) -> None:
         """Read the files again when they changed; new connections get what they hold then.
 
-        Args:
-            stale: Told whether there is a renewed certificate that cannot be used.
+        `stale` is told whether there is a renewed certificate that cannot be used.
         """
         while True:
             await asyncio.sleep(LOOK_S)

@@ -23,8 +23,6 @@ HOW = {
 
 
 def add_completion(app: App, program: str) -> None:
-    """Give a program the command."""
-
     @app.command()
     def completion(
         shell: Annotated[

@@ -33,13 +33,7 @@ class Reach(Protocol):
 
 @contextlib.contextmanager
 def progress(title: str, total: int, interrupted: str) -> Iterator[Reach]:
-    """Show how far something is, until it ends.
-
-    Args:
-        title: What is done.
-        total: How many of it there are to do; 0 where nobody knows.
-        interrupted: What becomes of it where Ctrl-C ends it.
-    """
+    """Show how far something is, of so many, until it ends; 0 where nobody knows how many."""
     try:
         with _bar(title, total) as reach:
             yield reach

@@ -85,7 +85,6 @@ class Report:
         self.add(Step(name, True, detail, hint, warning=True))
 
     def add(self, step: Step) -> None:
-        """Note a step."""
         self.steps.append(step)
         if self._as_json:
             return

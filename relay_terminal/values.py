@@ -29,7 +29,6 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
         return self._text
 
     def __eq__(self, other: object) -> bool:
@@ -49,12 +48,6 @@ def read(
     say: Callable[[str], str] = str,
 ) -> Any:
     """Make what is meant of what is written.
-
-    Args:
-        value: A text, or what TOML has.
-        kind: A type, or a choice of words.
-        bounds: What a number must be.
-        say: Translates a template.
 
     Raises:
         ValueError: It is none; the message says what it must be, and not what it is: it may be a

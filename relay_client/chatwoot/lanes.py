@@ -51,7 +51,6 @@ class Lanes:
 
     @property
     def working(self) -> int:
-        """How many work now."""
         return len(self._working)
 
     def wake(self, key: Key) -> None:

@@ -178,7 +178,6 @@ class Ledger:
             raise LedgerUnusable(self.path, exc) from exc
 
     def close(self) -> None:
-        """Let go of it."""
         self.connection.close()
         if self._held is not None:
             self._held.close()
@@ -286,7 +285,6 @@ class Ledger:
         return [Key(*row) for row in self.connection.execute(sql)]
 
     def open_turns(self) -> int:
-        """How many turns are not settled."""
         sql = "SELECT count(*) FROM turns WHERE settled_at IS NULL"
         return int(self._value(sql))
 

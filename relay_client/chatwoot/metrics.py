@@ -49,5 +49,4 @@ class Metrics:
         )
 
     def page(self) -> bytes:
-        """As Prometheus reads it."""
         return generate_latest(self.registry)

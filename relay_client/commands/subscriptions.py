@@ -139,7 +139,6 @@ def waiting_text(one: SubscriptionStatus) -> str:
 
 
 def skip_question(one: SubscriptionStatus) -> str:
-    """Whether what waits is to be skipped."""
     return f"{waiting_text(one)} {plural('Skip it?', 'Skip them?', one.backlog)}"
 
 

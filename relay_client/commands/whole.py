@@ -20,7 +20,6 @@ WHOLE_CHARS = 100_000  # of a line of head or body that is shown
 
 
 def whole_lines(event: EventWhole, console: Console) -> Iterator[str]:
-    """All of it."""
     facts = [
         (_("event"), harmless(event.id)),
         (

@@ -35,12 +35,7 @@ Found = str | Care | ClientError
 
 
 def clocks(relay_date: str, now_s: float) -> Found:
-    """How far the relay's clock is from this one.
-
-    Args:
-        relay_date: What it says of the time, as HTTP has it.
-        now_s: What it is here, in Unix seconds.
-    """
+    """How far the relay's clock is from this one."""
     try:
         ahead_s = now_s - email.utils.parsedate_to_datetime(relay_date).timestamp()
     except (ValueError, OverflowError):
@@ -88,15 +83,7 @@ def _is_full(channel: ChannelStatus) -> bool:
 def subscription(
     known: Sequence[SubscriptionStatus], channel: str, name: str, host: str, *, shares: bool
 ) -> Iterator[Found]:
-    """How the subscription is that this client reads.
-
-    Args:
-        known: All there are.
-        channel: Its channel.
-        name: Its name.
-        host: This machine's name, as the relay is told it.
-        shares: This client shares the work with others of the name.
-    """
+    """How the subscription is that this client reads."""
     mine = [one for one in known if (one.channel, one.name) == (channel, name)]
     called = _("{name} of {channel}").format(name=harmless(name), channel=harmless(channel))
     if not mine:

@@ -77,12 +77,7 @@ def is_comparable(value: Json) -> bool:
 
 
 def differences(a: Json, b: Json) -> Iterator[Difference]:
-    """Each value that differs, in the order of the second body, removed ones last of their own.
-
-    Args:
-        a: A value that is comparable.
-        b: Another one.
-    """
+    """Each value that differs, in the order of the second body, removed ones last of their own."""
     return _below("", "", a, b)
 
 

@@ -200,7 +200,6 @@ class Known(msgspec.Struct):
 
 
 def shape_of(body: object) -> Shape:
-    """The shape of a decoded body."""
     found = {"": _TYPES[type(body)]}
     _look_into(body, "", 0, found)
     return found

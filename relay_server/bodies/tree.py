@@ -122,7 +122,6 @@ def _no(constant: str) -> Json:
 
 
 def kind_of(value: Json) -> Kind:
-    """What a value is."""
     match value:
         case Object():
             return Kind.OBJECT
@@ -203,12 +202,7 @@ def is_doubled(value: Json, path: str) -> bool:
 
 
 def walk(value: Json, path: str = "") -> Iterator[Node]:
-    """A value and all that it holds, in the order of the text.
-
-    Args:
-        value: All of a body, or a part of it.
-        path: Where that part is.
-    """
+    """A value at a path, and all that it holds, in the order of the text."""
     names = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
     secret = any(map(is_secret, names))
     node = _node(path, 0, names[-1], value, secret=secret)

@@ -62,13 +62,7 @@ class Reached(msgspec.Struct, frozen=True):
 
 
 def of_way(url: str, reached: Sequence[Reached], unresolved: str = "") -> Iterator[Finding]:
-    """Whether the relay's public address leads to it.
-
-    Args:
-        url: Of the relay, as Chatwoot reaches it.
-        reached: Each address that its name leads to.
-        unresolved: Why it leads to none.
-    """
+    """Whether the relay's public address leads to it."""
     host = urlsplit(url).hostname or ""
     if unresolved or not reached:
         text = _("the name {host} leads to no address: {why}").format(host=host, why=unresolved)
@@ -269,13 +263,7 @@ def _hand_off(seen: Seen, has: Ours) -> Iterator[Finding]:
 def of_traffic(
     refused: Iterable[Json], written: Iterable[Json], last_ms: int | None
 ) -> Iterator[Finding]:
-    """What lately came, or was refused, of a channel.
-
-    Args:
-        refused: Groups of refused requests to it.
-        written: Messages of bots, as lists have events.
-        last_ms: When the last webhook was stored.
-    """
+    """What lately came of a channel, or was refused: groups of requests, and messages of bots."""
     for group in refused:
         if last_ms is not None and group["last_at"] < last_ms:
             continue

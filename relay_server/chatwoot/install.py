@@ -113,7 +113,6 @@ def _bot(wish: Wish, wanted: Ours, url: str, signed: bool) -> list[Step]:
 
 
 def _inbox(wish: Wish, seen: Seen, wanted: Ours) -> list[Step]:
-    """Have the bot answer in its inbox."""
     if not wish.bot or (wanted.bots and seen.inbox_bot is not None):
         return []
 

@@ -33,12 +33,7 @@ def change(*path: str, body: Json) -> Work:
 
 
 def show_changes(result: Json, rules: Callable[[Json], Json]) -> None:
-    """A line for each rule that is otherwise than before.
-
-    Args:
-        result: What `change` gave.
-        rules: Says each rule of a thing.
-    """
+    """A line for each rule that is otherwise than before, of what `change` gave."""
     before = rules(result | {name: its["from"] for name, its in result["changed"].items()})
     after = rules(result)
     said = [

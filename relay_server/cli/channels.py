@@ -23,7 +23,6 @@ tokens = App("Secrets that let senders and readers in.")
 
 
 def show_channels(result: Json) -> None:
-    """A line a channel."""
     table(
         (_("channel"), _("webhook path"), _("sender must show"), _("kept")),
         [(c["name"], c["webhook_path"], _auth(c), _kept(c)) for c in result["channels"]],
@@ -35,7 +34,6 @@ def _kept(channel: Json) -> str:
 
 
 def show_channel(result: Json) -> None:
-    """A line a rule."""
     pairs(_rules(result))
 
 
@@ -57,7 +55,6 @@ def show_changed_channel(result: Json) -> None:
 
 
 def _rules(channel: Json) -> Json:
-    """What is said of each rule."""
     limit = channel["max_bytes"]
     full = _("the oldest go, delivered or not") if channel["drop_oldest"] else None
     rules = {
@@ -121,7 +118,6 @@ def _auth(channel: Json) -> str:
 
 
 def show_tokens(result: Json) -> None:
-    """A line a token."""
     table(
         (_("token"), _("scopes"), _("channels"), zoned(_("made"))),
         [

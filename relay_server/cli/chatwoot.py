@@ -219,7 +219,6 @@ def status(
 
 
 def views(findings: Sequence[Finding]) -> list[Json]:
-    """Findings as JSON."""
     import msgspec
 
     return [msgspec.structs.asdict(one) for one in findings]
@@ -287,11 +286,7 @@ async def opened(
 ) -> AsyncIterator[Place]:
     """Speak to a Chatwoot, and see what there is in it and in the channel.
 
-    Args:
-        api: The relay's.
-        asked: What the command was.
-        status: The relay's, where that is known.
-        addresses: Where the relay's name leads, where that is known.
+    The relay's status, and where its name leads, are asked for unless they are known.
     """
     from relay_chatwoot.api import open_chatwoot, plain_url
     from relay_server.chatwoot.probe import addresses_of

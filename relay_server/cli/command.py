@@ -42,14 +42,7 @@ LOOK_S = 0.5  # between two looks at how far something is
 
 
 def ask(method: str, *path: str, body: Json | None = None, query: Json | None = None) -> Work:
-    """One request to the API.
-
-    Args:
-        method: Of the request.
-        path: Its parts, as people write them: a name that looks like a path is none.
-        body: Sent as JSON.
-        query: What is None is left out.
-    """
+    """One request to the API, by the parts of its path; what is None of its query is left out."""
     target = target_of(*path, query=query)
     return lambda api: api.call(method, target, body)
 
@@ -62,13 +55,7 @@ def target_of(*path: str, query: Json | None = None) -> str:
 
 
 def watched(title: str, work: Work, left: Callable[[Json], int]) -> Work:
-    """Do what takes the server a while, and show how far it is.
-
-    Args:
-        title: What is done.
-        work: It.
-        left: How much of it is still to do, by the server's status.
-    """
+    """Do what takes the server a while, and show how far it is: what is left, by its status."""
 
     async def done(api: Api) -> Json:
         import asyncio

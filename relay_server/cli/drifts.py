@@ -48,7 +48,6 @@ def drift_list() -> Work:
 
 
 def show_dismissed(result: Json) -> None:
-    """That it is gone."""
     lines(_("Dismissed: {number}").format(number=result["number"]))
 
 

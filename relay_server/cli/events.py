@@ -179,7 +179,6 @@ def _body(result: Json) -> str:
 
 
 def _body_of(event: Json) -> bytes:
-    """The body, byte for byte."""
     if event["body"] is not None:
         return str(event["body"]).encode()
     return base64.b64decode(event["body_base64"])

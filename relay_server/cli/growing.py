@@ -18,14 +18,7 @@ _MIB = 1_048_576
 
 @contextmanager
 def growing(title: str, file: Path, whole: Callable[[], int], interrupted: str) -> Iterator[None]:
-    """Show how much of a file is there, in MiB.
-
-    Args:
-        title: What is done.
-        file: It need not be there yet.
-        whole: Its bytes in the end, roughly.
-        interrupted: What becomes of it where Ctrl-C ends it.
-    """
+    """Show how much of a file is there, of so many bytes in the end, in MiB."""
     done = threading.Event()
     with progress(title, max(1, whole() // _MIB), interrupted) as reach:
 

@@ -200,7 +200,6 @@ command(app, "index", show_index)(index)
 
 
 def show_link(result: Json) -> None:
-    """A link to open."""
     lines(_("Open this link within a minute; it works once:"), f"  {result['url']}")
 
 

@@ -45,7 +45,6 @@ def show_invitation(result: Json) -> None:
 
 
 def show_invitations(result: Json) -> None:
-    """A line an invitation."""
     if not result["invitations"]:
         lines(_("Nobody is invited: relay-server invite NAME --channel CHANNEL does it."))
     table(

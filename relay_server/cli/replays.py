@@ -219,7 +219,6 @@ def show_dead(result: Json) -> None:
 
 
 def show_discarded(result: Json) -> None:
-    """How many."""
     number = result["discarded"]
     lines(plural("Let go of {number} dead delivery.", "Let go of {number} dead ones.", number))
 

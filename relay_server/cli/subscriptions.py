@@ -28,7 +28,6 @@ FORWARD = "forwards/{channel}/{name}"
 
 
 def show_subscriptions(result: Json) -> None:
-    """A line a subscription."""
     if not result["subscriptions"]:
         lines(_("Nobody has subscribed yet: relay-client connect does it."))
     subscription_table(result["subscriptions"])
@@ -160,7 +159,6 @@ def twice_lines(found: Sequence[Json]) -> Iterator[str]:
 
 
 def show_forwards(result: Json) -> None:
-    """A line a forward."""
     found = result["forwards"]
     if not found:
         lines(_("There is no forward: relay-server forward create CHANNEL URL makes one."))

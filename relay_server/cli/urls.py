@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 def webhook_urls(url: str, path: str, token: str) -> Json:
-    """The URL of a channel with a token in it, in both forms.
-
-    Args:
-        url: The relay's.
-        path: The channel's, such as `/webhook`.
-        token: The secret of one that may send.
-    """
+    """The URL of a channel with a token in it, in both forms."""
     parts = urlsplit(url)
     return {
         "webhook_url": f"{parts.scheme}://relay:{token}@{parts.netloc}{path}",

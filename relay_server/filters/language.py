@@ -161,11 +161,7 @@ EVERYTHING = Filter()
 
 
 def parse(text: str, now_ms: int) -> Filter:
-    """Read a filter.
-
-    Args:
-        text: As somebody typed it.
-        now_ms: Unix milliseconds, from which `after:2h` counts back.
+    """Read a filter, at a time in Unix milliseconds: from that `after:2h` counts back.
 
     Raises:
         InvalidFilter: It cannot be.

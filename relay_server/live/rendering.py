@@ -26,11 +26,7 @@ def render(
 ) -> list[list[Line]]:
     """For each filter the lines of those events that it means; each line is made once.
 
-    Args:
-        channel: Whose events.
-        events: Which.
-        filters: Asked.
-        readers: Subscriptions that events which are as new as that wait for.
+    Of events that the readers' subscriptions wait for it says so.
     """
     found: list[list[Line]] = [[] for _ in filters]
     for event in events:
@@ -53,13 +49,7 @@ def _line(channel: Channel, document: Document, readers: Sequence[Subscription])
 
 
 def events_message(positions: Mapping[str, int], channel: str, lines: Sequence[Line]) -> bytes:
-    """Events of a channel, each with the position that it moves the reader to.
-
-    Args:
-        positions: Where the reader is.
-        channel: Whose events.
-        lines: In order.
-    """
+    """Events of a channel, each with the position that it moves the reader to."""
     if not lines:
         return b""
     before, behind = around(positions, channel)

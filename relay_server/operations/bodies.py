@@ -209,14 +209,7 @@ def _secret(body: bytes, path: str) -> str:
 def compared(
     a: bytes, b: bytes, ignored: tuple[str, ...] = (), *, expected: bool = True
 ) -> Comparison:
-    """How two bodies differ, secrets masked.
-
-    Args:
-        a: One as it came.
-        b: The other.
-        ignored: Paths, each with a slash at its end: what is below them does not count.
-        expected: Show also what any two webhooks differ in.
-    """
+    """How two bodies differ, secrets masked; what is below an ignored path does not count."""
     if a == b:
         return Comparison(equal="bytes")
     before, after = _values(a), _values(b)

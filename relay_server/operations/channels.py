@@ -179,7 +179,6 @@ def _is_in_use(parts: Parts, channel: Channel) -> bool:
 
 
 def channel_view(parts: Parts, channel: Channel) -> ChannelView:
-    """A channel as its readers see it."""
     config = channel.config
     rules = {name: getattr(config, name) for name in ChannelRules.__struct_fields__}
     rules["max_body_bytes"] = config.max_body_bytes or parts.settings.max_body_bytes
@@ -342,6 +341,5 @@ async def keep_token(
 
 
 def token_view(token: Token) -> TokenView:
-    """A token as administrators see it."""
     channels = None if token.channels is None else sorted(token.channels)
     return TokenView(token.name, sorted(token.scopes), channels, token.created_at)

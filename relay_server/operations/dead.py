@@ -164,7 +164,6 @@ async def discard_dead(who: Caller, which: Discarded) -> Discarding:
 
 
 def dead_view(subscription: Subscription, delivery: DeadDelivery) -> DeadView:
-    """A dead delivery of a subscription."""
     event = delivery.event
     return DeadView(
         id=event.id,

@@ -185,7 +185,6 @@ def event_row(
     *,
     edited: bool = False,
 ) -> EventRow:
-    """An event as lists show it."""
     return EventRow(
         event.id,
         channel,
@@ -354,7 +353,6 @@ async def find_events(
 
 
 def delivery_line(delivery: DeliveryState) -> DeliveryLine:
-    """How far a delivery is, in one line."""
     last = delivery.attempts[-1] if delivery.attempts else None
     return DeliveryLine(
         delivery.subscription,
@@ -368,7 +366,6 @@ def delivery_line(delivery: DeliveryState) -> DeliveryLine:
 
 
 def attempt_lines(delivery: DeliveryState) -> Iterator[AttemptLine]:
-    """Each try of a delivery that has ended, in one line."""
     for one in delivery.attempts:
         times = one.attempt, one.started_at, one.elapsed_ms
         replay = delivery.replay or None

@@ -102,13 +102,7 @@ async def find(parts: Parts, asked: Asked) -> Found:
 async def find_edited(
     parts: Parts, asked: Asked, among: Callable[[Edited], bool] = lambda _: True
 ) -> Found:
-    """Find edited events that are meant, of a channel that has few of them: all are looked at.
-
-    Args:
-        parts: The server's.
-        asked: What of their stream is asked for.
-        among: Which of them may be meant.
-    """
+    """Find edited events that are meant, of a channel that has few of them: all are looked at."""
     known = await parts.store.list_edited(-asked.channel, None, None, MAX_EDITED)
     return await _among(parts, asked, [e.event.sequence for e in known if among(e)])
 

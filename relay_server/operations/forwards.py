@@ -128,7 +128,6 @@ async def delete_forward(who: Caller, channel: str, name: str) -> None:
 
 
 def forward_view(who: Caller, status: SubscriptionStatus) -> ForwardView:
-    """A forward, and how it is doing."""
     config, number = status.subscription.config.forward, status.subscription.number
     assert config is not None
     shown, engine = msgspec.structs.asdict(whole_view(who, status)), who.parts.forwards

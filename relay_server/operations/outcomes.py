@@ -43,7 +43,6 @@ def rare(asked: Filter) -> frozenset[str]:
 
 
 def asks_for_pinned(asked: Filter) -> bool:
-    """Whether a filter asks which events are pinned."""
     return any(_asks_for_pinned(term) for term in asked.terms)
 
 

@@ -70,7 +70,6 @@ async def views_of(who: Caller, replays: Sequence[tuple[Replay, Subscription]]) 
 def replay_view(
     who: Caller, replay: Replay, subscription: Subscription, progress: ReplayProgress
 ) -> ReplayView:
-    """One of them."""
     readers = who.parts.hub.readers.state(subscription.number).readers
     paused = subscription.config.paused
     named, span = len(replay.selection.sequences), replay.until - replay.start

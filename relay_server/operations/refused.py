@@ -133,7 +133,6 @@ def may_see(who: Caller, group: Group) -> bool:
 
 
 def refused_group(who: Caller, group: Group) -> RefusedGroup:
-    """A group, as the caller may see it."""
     whose = group.described.cause.whose
     return RefusedGroup(
         **group.facts(),

@@ -323,7 +323,6 @@ def reading_of(who: Caller, subscription: Subscription) -> Reading:
 
 
 def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionView:
-    """How it is doing, with what waits for it."""
     subscription = status.subscription
     channel = who.store.catalog.channels.get(subscription.channel)
     policy = subscription.config.policy.applied_to(channel.config.policy if channel else Policy())

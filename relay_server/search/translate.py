@@ -71,13 +71,7 @@ def tags(document: Document) -> str:
 
 
 def translate(asked: Filter, kinds: Kinds, *, prefixes: bool = True) -> Query:
-    """Say how the index is asked for a filter; terms that need an outcome are passed over.
-
-    Args:
-        asked: The filter.
-        kinds: Gives the kinds that begin with a text; None where there are too many.
-        prefixes: Whether the index is asked for words of which the beginning is given.
-    """
+    """Say how the index is asked for a filter; terms that need an outcome are passed over."""
     wanted, unwanted = list[str](), list[str]()
     conditions, rest = list[tuple[str, int | str]](), list[Term]()
     by_prefix = False

@@ -102,17 +102,7 @@ def fits(scheme: Scheme, secrets: Sequence[bytes], claim: Claim, request: Reques
 def sign(
     scheme: Scheme, secret: bytes, head: RequestHead, body: bytes, now_s: int, message: str
 ) -> HeaderList:
-    """A request's headers, proven anew.
-
-    What it proved before is left out; what proves it now stands in the same places, or at the end.
-
-    Args:
-        scheme: How.
-        secret: What it is signed with.
-        head: What is signed, with its body.
-        body: Raw bytes.
-        now_s: Unix seconds.
-        message: Its id, where a scheme signs one and its headers name none.
+    """A request's headers, proven anew; the message's id counts where its headers name none.
 
     Raises:
         InvalidValue: The secret is none of this scheme.

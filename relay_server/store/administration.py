@@ -220,9 +220,7 @@ class Reports(Protocol):
     ) -> Mapping[ReplayNumber, ReplayProgress]:
         """Say how far the deliveries of replays are; a replay without any is left out.
 
-        Args:
-            replays: Which.
-            since: From when on an attempt counts as recent, in Unix milliseconds.
+        Attempts since a time in Unix milliseconds count as recent.
         """
 
     async def deliveries(
@@ -284,10 +282,7 @@ class Housekeeping(Protocol):
     ) -> int:
         """Delete those of these events that every subscription has settled, none of them dead.
 
-        Args:
-            channel: Whose events.
-            sequences: Which.
-            enough: Stop once so many bytes are free.
+        It stops once enough bytes are free.
 
         Returns:
             How many were deleted.
@@ -298,10 +293,7 @@ class Housekeeping(Protocol):
     ) -> int:
         """Delete a channel's oldest events, and count as dropped what somebody still needed.
 
-        Args:
-            channel: Whose events.
-            limit: How many at most.
-            enough: Stop once so many bytes are free.
+        It stops once enough bytes are free.
 
         Returns:
             How many were deleted.

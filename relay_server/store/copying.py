@@ -169,13 +169,7 @@ def copy_store(
     reach: Callable[[int], None],
     bodies: BodyKeys = IN_THE_CLEAR,
 ) -> dict[str, int]:
-    """Copy all there is.
-
-    Args:
-        source: Where it is.
-        target: It is empty, or a copy of the same state that is not whole.
-        reach: Told now and then how many events are there.
-        bodies: Open what is sealed, which stays as it is.
+    """Copy all there is, to an empty store or a copy of the same state; `reach` is told how far.
 
     Returns:
         How many rows of each table there are.

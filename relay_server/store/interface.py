@@ -179,25 +179,15 @@ class EventLog(Protocol):
     async def examine(
         self, channel: ChannelNumber, sequences: Sequence[int], look: Callable[[Event], T]
     ) -> Sequence[T]:
-        """Have somebody look at whole events, one by one, and give what is made of each.
+        """Have somebody look at whole events in another thread, and give what is made of each.
 
-        For people's questions, which no delivery waits for.
-
-        Args:
-            channel: Whose events.
-            sequences: Which, in this order; those that are gone are left out.
-            look: Called in another thread.
+        Those that are gone are left out.
         """
 
     async def find_event(
         self, event: str, channels: Container[ChannelNumber] | None = None
     ) -> Event | None:
-        """Read an event by its id.
-
-        Args:
-            event: The id.
-            channels: An event of another one takes as long as one that is not there.
-        """
+        """Read an event by its id; for one of another channel as long as for none."""
 
     async def ids_ending(self, channels: Sequence[ChannelNumber], end: str) -> Sequence[str]:
         """Find the ids that end so, of the newest events of some channels, edited ones too.
@@ -219,11 +209,7 @@ class Readers(Protocol):
     """
 
     async def claim(self, reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
-        """Become the one who records a subscription's or replay's progress.
-
-        Args:
-            reader: Which.
-            shared: Others that want to share it are served by the same.
+        """Become the one who records a subscription's or replay's progress, and shares it or not.
 
         Returns:
             None if it is gone, or a replay that has ended.

@@ -122,7 +122,6 @@ def error_body(code: str, message: str, hint: str = "") -> bytes:
 def error_response(
     status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Answer with an error."""
     body = error_body(code, message, hint)
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 

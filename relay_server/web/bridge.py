@@ -90,11 +90,6 @@ async def owner_of(
 ) -> Neighbour | None:
     """The server that reads what is to be shared; None where that is this one, or none.
 
-    Args:
-        store: Knows who reads what.
-        asked: What a client wants, with the names of the subscriptions.
-        open_sealed: Opens what servers announced.
-
     Raises:
         StoreUnavailable: It cannot be known now.
     """
@@ -189,11 +184,6 @@ async def bridge(
     heard: Callable[[], None],
 ) -> Close:
     """Pass frames on until either end goes, or the other server is silent.
-
-    Args:
-        client: Whose they are.
-        other: The server that serves it.
-        heard: Called with each frame of the client.
 
     Returns:
         How the client's connection is to be closed.

@@ -90,13 +90,7 @@ async def feed(request: web.Request) -> web.StreamResponse:
 async def serve_feed(
     request: web.Request, who: Caller, until: Until | None = None
 ) -> web.StreamResponse:
-    """The same, to whoever asks.
-
-    Args:
-        request: That is answered.
-        who: Asks.
-        until: Is given what ends the feed, and gives what has that forgotten.
-    """
+    """The same, to whoever asks; `until` is given what ends it, and gives what forgets that."""
     fields = await from_query(request, FeedFields)
     view, since = _view(who, fields), _since(request, fields)
     context = request.app[CONTEXT]

@@ -88,7 +88,6 @@ class Echoes:
 
     @asynccontextmanager
     async def posting(self) -> AsyncIterator[None]:
-        """Post, as long as the block."""
         self._on = True
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
             task = asyncio.create_task(self._run(session))

@@ -85,7 +85,6 @@ class Installation:
         return self.webhooks[id_]
 
     def next_id(self) -> int:
-        """An id that nothing has."""
         return next(self._next)
 
     def _whose(self, request: web.Request) -> str:

@@ -40,7 +40,6 @@ def texts(values: Sequence[str | None]) -> Array:
 
 
 def byteas(values: Sequence[bytes | None]) -> Array:
-    """Bytes."""
     return _array(BYTEA, values, len(values))
 
 

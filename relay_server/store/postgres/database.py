@@ -97,13 +97,6 @@ class Database:
 def prepare(link: Link, *, copying: bool = False) -> None:
     """Bring the schema to this version's shape; one replica does, the others wait.
 
-    A later version's shape is left as it is, as long as that says that this version can live with
-    it: so servers are upgraded, or put back, one after the other.
-
-    Args:
-        link: To its primary.
-        copying: A copy that is not whole is what is asked for.
-
     Raises:
         StoreTooNew: A later version has been here, with which this one cannot live.
         InvalidValue: It holds a copy that is not whole.

@@ -124,7 +124,6 @@ class _Asking:
         self._over = False
 
     def ask(self, connect: Callable[[], Connected]) -> None:
-        """Ask one."""
         threading.Thread(target=self._ask, args=(connect,), daemon=True).start()
 
     def answers(self, count: int) -> tuple[list[Connected], list[str]]:

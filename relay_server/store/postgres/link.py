@@ -92,7 +92,6 @@ class Watch:
                 link.abandon()
 
     def close(self) -> None:
-        """End the thread."""
         self._ended.set()
         self._thread.join()
 
@@ -161,7 +160,6 @@ class Link:
 
     @property
     def ended(self) -> bool:
-        """It is of no use any more."""
         return self._connection.closed
 
     def rows(self, query: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Row]:
@@ -204,7 +202,6 @@ class Link:
                 yield told.payload
 
     def begin(self) -> None:
-        """Start a transaction."""
         self.script("BEGIN")
 
     def commit(self) -> None:
@@ -222,7 +219,6 @@ class Link:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the connection."""
         self._watch.remove(self)
         with suppress(psycopg.Error):
             self._connection.close()

@@ -158,7 +158,6 @@ class Neighbours:
         self._thread.start()
 
     def reads(self, subscription: SubscriptionNumber) -> bool:
-        """Whether another replica reads a subscription."""
         return subscription in self._elsewhere
 
     @property

@@ -81,7 +81,6 @@ def limit_of(channel: Channel) -> int:
 
 
 def row_of(arrival: Arrival, bodies: BodyKeys) -> Row:
-    """A webhook that arrives."""
     new = arrival.new
     stored, sealed = bodies.seal(new.id, new.body)
     return Row(

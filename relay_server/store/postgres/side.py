@@ -91,5 +91,4 @@ class PostgresSide:
         self._link.script("DROP TABLE copying")
 
     def close(self) -> None:
-        """Let go of it."""
         self._link.close()

@@ -136,12 +136,7 @@ class Spool:
             return len(fitting)
 
     def oldest(self, *, refused: bool = False, after: int = 0) -> dict[int, Row]:
-        """Those to be brought to the database next, or some of those that it refused.
-
-        Args:
-            refused: The second.
-            after: The number from which on.
-        """
+        """Those from a number on to be brought to the database next, or that it refused."""
         with self._lock, self._explained():
             found = self._removing.execute(_GET, (not refused, after, AT_ONCE))
             some, size = dict[int, Row](), 0

@@ -343,18 +343,7 @@ async def open_postgres(
     max_bytes: int = 0,
     address: str = "",
 ) -> PostgresStore:
-    """Open the store in a database, as `opening.open_store` says.
-
-    Args:
-        place: Where it is.
-        on_broken: Called once, when it, or the spool's disk, failed.
-        data_dir: Where its spool is.
-        spool_bytes: What webhooks in that may take.
-        trust: Looks whether the database may be trusted; raises `Untrusted`.
-        bodies: Seals what is stored of them, and opens it.
-        max_bytes: What all events may take; 0 for no cap.
-        address: Where other servers of it reach this one.
-    """
+    """Open the store in a database that may be trusted, as `opening.open_store` says."""
     memory = Memory(data_dir)
     watch, replica = Watch(), f"{socket.gethostname()}/{secrets.token_hex(4)}"
     limits = {

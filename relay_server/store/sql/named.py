@@ -30,12 +30,7 @@ NUMBERS: Mapping[str, str] = {
 
 
 def read_queries(package: str, dialect: Mapping[str, str]) -> dict[str, str]:
-    """Every query of the parts and of a backend's package, by name.
-
-    Args:
-        package: The backend's, with a folder `queries`.
-        dialect: What it calls what is written as `@NAME`.
-    """
+    """Every query of the parts and of a backend's package, by name, in a dialect's words."""
     words = {**NUMBERS, **dialect}
     found = dict[str, str]()
     for text in (*scripts(__package__, "queries"), *scripts(package, "queries")):

@@ -99,8 +99,6 @@ def asks(method: Method[S, D, P, T]) -> Asked[S, P, T]:
 
 
 def reports(method: Method[S, D, P, T]) -> Asked[S, P, T]:
-    """Have a method answer what people ask."""
-
     async def report(self: S, /, *args: P.args, **values: P.kwargs) -> T:
         question = self._reports.ask(lambda db: method(self, db, *args, **values))
         return await self.guarded(question)

@@ -279,7 +279,6 @@ class Pending:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is anything to write."""
         return bool(self._changes)
 
     def add(self, claim: Claim, progress: Progress) -> bool:

@@ -287,7 +287,6 @@ def _replays(
     running: bool = False,
     only: ReplayNumber | None = None,
 ) -> list[Replay]:
-    """The newest replays, or the one of a number."""
     rows = database.all(
         "replays",
         only=None if only is None else -only,

@@ -104,7 +104,6 @@ def decode_subscription(row: Row) -> Subscription:
 
 
 def decode_config(config: bytes) -> SubscriptionConfig:
-    """How a subscription is set."""
     return _read(_subscription_config, config)
 
 
