@@ -37,7 +37,7 @@ from relay_server.operations.events import (
 from relay_server.operations.proofs import secret_called
 from relay_server.reported import DeliveryState
 from relay_server.signing import scheme_named, sign
-from relay_server.values import Channel, Edited, NewEdited, NewEvent
+from relay_server.values import Channel, Edited, NewEdited, NewEvent, Subscription
 
 MAX_KEY_CHARS = 200  # of an `Idempotency-Key`; a longer one: 422
 ANYWHERE = Target("localhost", 8000)  # what an event is sent to must not matter
@@ -158,41 +158,31 @@ async def _views(who: Caller, channel: Channel, found: Sequence[Edited]) -> list
     sequences = [edited.event.sequence for edited in found]
     states = await who.store.deliveries(-channel.number, sequences)
     known = {s.number: s for s in await who.store.subscriptions(channel.name)}
-    views = []
-    for edited, deliveries in zip(found, states, strict=True):
-        subscription = known.get(edited.subscription)
-        whose = subscription.name if subscription else ""
-        paused = subscription.config.paused if subscription else ""
-        views.append(_view(who, channel, edited, whose, paused, deliveries))
-    return views
+    return [
+        _view(who, edited, known.get(edited.subscription), channel, deliveries)
+        for edited, deliveries in zip(found, states, strict=True)
+    ]
 
 
 def _view(
     who: Caller,
-    channel: Channel,
     edited: Edited,
-    subscription: str,
-    paused: str,
+    subscription: Subscription | None,
+    channel: Channel,
     deliveries: Iterable[DeliveryState],
 ) -> EditedEvent:
-    event = edited.event
+    event = msgspec.structs.asdict(edited.event)
+    del event["conflict"]
     return EditedEvent(
-        event.id,
-        channel.name,
-        event.sequence,
-        event.received_at,
-        event.kind,
-        event.key,
-        event.method,
-        event.request_target,
-        event.size,
-        subscription,
-        edited.edited_from,
-        edited.made_by,
-        -edited.replay,
-        who.parts.hub.readers.state(edited.subscription).readers > 0,
-        paused,
-        list(map(delivery_line, deliveries)),
+        **event,
+        channel=channel.name,
+        subscription=subscription.name if subscription else "",
+        edited_from=edited.edited_from,
+        made_by=edited.made_by,
+        replay=-edited.replay,
+        connected=who.parts.hub.readers.state(edited.subscription).readers > 0,
+        paused=subscription.config.paused if subscription else "",
+        deliveries=list(map(delivery_line, deliveries)),
     )
 
 

@@ -186,20 +186,12 @@ def event_row(
     edited: bool = False,
 ) -> EventRow:
     return EventRow(
-        event.id,
-        channel,
-        event.sequence,
-        event.received_at,
-        event.kind,
-        event.key,
-        event.method,
-        event.request_target,
-        event.size,
-        event.conflict,
-        facts,
-        list(map(delivery_line, deliveries)),
-        pinned,
-        edited,
+        **msgspec.structs.asdict(event),
+        channel=channel,
+        facts=facts,
+        deliveries=list(map(delivery_line, deliveries)),
+        pinned=pinned,
+        edited=edited,
     )
 
 

@@ -131,12 +131,5 @@ def _token_of(code: bytes, nonce: bytes) -> str:
 
 def _view(one: Invitation, now: int) -> InvitationView:
     state = "used" if one.used_at else "open" if one.is_open(now) else "expired"
-    return InvitationView(
-        one.name,
-        sorted(one.channels),
-        state,
-        one.made_by,
-        one.created_at,
-        one.expires_at,
-        one.used_at or None,
-    )
+    times = one.created_at, one.expires_at, one.used_at or None
+    return InvitationView(one.name, sorted(one.channels), state, one.made_by, *times)

@@ -79,19 +79,7 @@ async def list_pins(who: Caller, page: PinPage) -> PinViews:
 
 
 def _view(channel: Channel, pin: Pin) -> PinView:
-    event = pin.event
-    return PinView(
-        pin.name,
-        event.id,
-        channel.name,
-        event.sequence,
-        pin.edited,
-        event.received_at,
-        event.kind,
-        event.key,
-        event.method,
-        event.request_target,
-        event.size,
-        pin.made_by,
-        pin.made_at,
-    )
+    fields = msgspec.structs.asdict(pin)
+    event = msgspec.structs.asdict(fields.pop("event"))
+    del event["conflict"]
+    return PinView(channel=channel.name, **event, **fields)

@@ -80,11 +80,5 @@ async def _seen(who: Caller) -> list[Session]:
 
 
 def _view(session: Session) -> SessionView:
-    return SessionView(
-        session_id(session.digest),
-        session.token,
-        session.made_at,
-        session.used_at,
-        session.address,
-        session.agent,
-    )
+    fields = msgspec.structs.asdict(session)
+    return SessionView(id=session_id(fields.pop("digest")), **fields)
