@@ -10,8 +10,7 @@ import pytest
 
 from relay_server.store.interface import Store
 from relay_server.values import Channel
-from tests.support.needs import lacks
-from tests.support.postgres import programs
+from tests.support.postgres import need_postgres
 from tests.support.stores import BACKENDS, Stores, make_channel
 
 
@@ -29,8 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Every backend in turn."""
-    if request.param.startswith("postgres") and programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    if request.param.startswith("postgres"):
+        need_postgres()
     async with AsyncExitStack() as stack:
         yield Stores(request.param, tmp_path, stack)
 

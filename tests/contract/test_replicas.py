@@ -37,8 +37,7 @@ from relay_server.store.postgres.store import open_postgres
 from relay_server.values import Appended, Progress, Scope, Selection, Token
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, patient, programs
+from tests.support.postgres import database_of, need_postgres, patient
 from tests.support.stores import (
     append_many,
     make_channel,
@@ -70,8 +69,7 @@ async def replicas(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Replicas]:
     """Two replicas, whose notifications come or are lost."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     if request.param == "lost":
         monkeypatch.setattr(Link, "notify", lambda *_: None)
         monkeypatch.setattr(neighbours, "LOOK_S", 0.05)
@@ -256,8 +254,7 @@ async def test_those_that_share_are_handed_on_where_a_server_can_be_reached(
     tmp_path: Path, address: str
 ) -> None:
     """Else two servers would take the subscription from each other each second."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     async with open_test_store("postgres", tmp_path) as other:
         with patient():
             place, folder = read_place(database_of(tmp_path)), tmp_path / "second"
@@ -284,8 +281,7 @@ async def test_who_is_not_heard_for_long_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before others take it for gone: what it runs by itself, it ends in time."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     async with open_test_store("postgres", tmp_path) as store:
         assert store.is_heard()
         monkeypatch.setattr(neighbours, "ALIVE_S", neighbours.MARGIN_S)

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.chatwoot import message
-from tests.support.needs import lacks
-from tests.support.postgres import Cluster, programs
+from tests.support.postgres import Cluster, need_postgres
 from tests.support.processes import Json, ending, free_port
 from tests.support.proxy import Proxy
 from tests.support.relay import Relay, make_reader, running
@@ -30,8 +29,7 @@ SOON += [("relay_server.store.postgres.neighbours", "BEAT_S", 0.1)]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A PostgreSQL that keeps what it is told."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     with Cluster() as cluster:
         yield cluster
 

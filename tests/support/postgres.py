@@ -19,6 +19,7 @@ from unittest.mock import patch
 import psycopg
 
 from relay_server.store.postgres import appending, draining, store
+from tests.support.needs import lacks
 from tests.support.processes import free_port, stat_of
 from tests.support.waiting import LONG_S
 
@@ -35,6 +36,12 @@ def programs() -> Path | None:
     """Where PostgreSQL's programs are, the newest version's; None where there are none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     return found[-1].parent if found else None
+
+
+def need_postgres() -> None:
+    """Skip the test where there is no PostgreSQL; in CI, fail it."""
+    if programs() is None:
+        lacks("PostgreSQL (on Debian: apt install postgresql)")
 
 
 def folder_of_its_own() -> Path:

@@ -9,8 +9,7 @@ from random import Random
 
 import pytest
 
-from tests.support.needs import lacks
-from tests.support.postgres import Cluster, programs
+from tests.support.postgres import Cluster, need_postgres
 from tests.support.processes import ending
 from tests.support.relay import Relay, running
 from tests.support.trial import STRICT, Trial, open_trial
@@ -28,8 +27,7 @@ Opening = Callable[..., AbstractAsyncContextManager[Trial]]
 @pytest.fixture
 def primary() -> Iterator[Cluster]:
     """A cluster that loses nothing that it confirmed."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     with Cluster() as cluster:
         cluster.create(DATABASE)
         yield cluster

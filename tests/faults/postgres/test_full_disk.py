@@ -15,8 +15,7 @@ from tests.faults.conftest import Judged
 from tests.faults.postgres.conftest import DATABASE, KEY
 from tests.faults.postgres.test_database_away import check, drained, spooled
 from tests.support.disks import MIB, SmallDisk, small_disk
-from tests.support.needs import lacks
-from tests.support.postgres import Cluster, folder_of_its_own, programs
+from tests.support.postgres import Cluster, folder_of_its_own, need_postgres
 from tests.support.relay import Constant
 from tests.support.seeds import short_or_deep
 from tests.support.senders import post_all, request
@@ -40,8 +39,7 @@ ROWS = 25_000  # whose pages are more than its log has room for
 @pytest.fixture
 def small() -> Iterator[tuple[Cluster, SmallDisk]]:
     """A cluster whose files and log are on a disk of its own."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     folder = folder_of_its_own()
     with small_disk(folder, 160 * MIB) as disk, Cluster(SMALL_LOG, folder) as cluster:
         cluster.create(DATABASE)

@@ -19,8 +19,7 @@ from relay_server.store.postgres.spool import Spool
 from relay_server.store.sqlite.sql import migrations
 from relay_server.store.sqlite.store import FILE_NAME, open_sqlite
 from tests.support.events import new_event
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, need_postgres
 from tests.support.stores import KEY, append_many, make_channel, open_test_store
 
 pytestmark = pytest.mark.postgres
@@ -41,8 +40,7 @@ async def full(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     """The URL of an empty database."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     return database_of(tmp_path)
 
 

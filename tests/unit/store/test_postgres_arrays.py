@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from relay_server.store.postgres.arrays import Array, bigints, bytea_rows, byteas, texts
 from relay_server.store.postgres.finding import read_place
 from relay_server.store.postgres.link import Link, Watch
-from tests.support.needs import lacks
-from tests.support.postgres import programs, shared_cluster
+from tests.support.postgres import need_postgres, shared_cluster
 from tests.support.waiting import LONG_S
 
 pytestmark = pytest.mark.postgres
@@ -29,8 +28,7 @@ QUERY = (
 
 @pytest.fixture(scope="module")
 def link() -> Iterator[Link]:
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     watch = Watch()
     link = Link(read_place(shared_cluster().url()), "relay/arrays", LONG_S, watch)
     yield link

@@ -22,8 +22,7 @@ from relay_server.store.postgres.store import PostgresStore, open_postgres
 from relay_server.store.postgres.trust import Untrusted
 from relay_server.values import Channel, Token
 from tests.support.clock import START_MS
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs, shared_cluster
+from tests.support.postgres import database_of, need_postgres, shared_cluster
 from tests.support.processes import free_port
 from tests.support.stores import make_channel
 
@@ -104,8 +103,7 @@ async def opened(url: str, data_dir: Path) -> PostgresStore:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """Of an empty database."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     return database_of(tmp_path)
 
 

@@ -20,8 +20,7 @@ from relay_server.errors import InvalidValue, StoreFull, StoreReadOnly, StoreUna
 from relay_server.store.postgres.finding import LinkLost, Place, read_place
 from relay_server.store.postgres.link import Link, Locked, Unstorable, Watch
 from relay_server.store.postgres.primary import Primary
-from tests.support.needs import lacks
-from tests.support.postgres import programs, shared_cluster
+from tests.support.postgres import need_postgres, shared_cluster
 from tests.support.processes import free_port
 from tests.support.waiting import LONG_S, Stopwatch, until
 
@@ -33,8 +32,7 @@ PLAIN = "postgresql://postgres@127.0.0.1:{}/postgres?sslmode=disable&gssencmode=
 @pytest.fixture
 def place() -> Place:
     """A database."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     return read_place(shared_cluster().url())
 
 
@@ -257,8 +255,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 @pytest.fixture
 def counting() -> Iterator[Counting]:
     """A way to the shared database."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     counting = Counting(shared_cluster().port)
     yield counting
     counting.close()

@@ -15,8 +15,7 @@ from relay_server.store.postgres.finding import Place, read_place
 from relay_server.store.postgres.link import Link, Locked
 from relay_server.store.postgres.sql import migrations
 from relay_server.store.postgres.store import link_alone
-from tests.support.needs import lacks
-from tests.support.postgres import programs, shared_cluster
+from tests.support.postgres import need_postgres, shared_cluster
 
 NEW = "ALTER TABLE channels ADD COLUMN colour text NOT NULL DEFAULT 'red'"
 BREAKING = f"-- oldest: {len(migrations()) + 1}\n{NEW}"
@@ -25,8 +24,7 @@ BREAKING = f"-- oldest: {len(migrations()) + 1}\n{NEW}"
 @pytest.fixture
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A database of its own, that no server has seen."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     cluster, name = shared_cluster(), "migrated"
     url = cluster.create(name)
     yield read_place(url)

@@ -13,8 +13,7 @@ from relay_server.store.postgres import store as postgres
 from relay_server.store.postgres.finding import read_place
 from relay_server.store.postgres.store import open_postgres
 from tests.support.events import new_event
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, patient, programs
+from tests.support.postgres import database_of, need_postgres, patient
 from tests.support.stores import make_channel
 from tests.support.waiting import until
 
@@ -33,8 +32,7 @@ def _fail(error: StoreBroken) -> None:
 async def test_what_all_channels_hold_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     monkeypatch.setattr(neighbours, "LOOK_S", 0.02)
     monkeypatch.setattr(postgres, "AGAIN_BYTES", 2_000)
     place = read_place(database_of(tmp_path))

@@ -16,8 +16,7 @@ from relay_server.store.postgres.rows import Row, append_rows
 from relay_server.store.postgres.store import link_alone
 from relay_server.store.sql.positions import sequence_of
 from tests.support.clock import START_MS
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, need_postgres
 from tests.support.stores import open_test_store
 
 REST = (b"r", b"{}", 0, None)  # of a row
@@ -26,8 +25,7 @@ REST = (b"r", b"{}", 0, None)  # of a row
 @pytest.fixture
 async def place(tmp_path: Path) -> Place:
     """A database with one channel, that no server has open."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     url = database_of(tmp_path)
     async with open_test_store("postgres", tmp_path) as store:
         await store.create_channel("chatwoot", ChannelConfig(), START_MS)

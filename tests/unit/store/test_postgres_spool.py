@@ -30,8 +30,7 @@ from tests.support import badfs
 from tests.support.badfs import bad_fs
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, patient, programs
+from tests.support.postgres import database_of, need_postgres, patient
 from tests.support.stores import make_channel
 from tests.support.waiting import until
 
@@ -185,8 +184,7 @@ class Outage:
 @pytest.fixture
 async def outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outage]:
     """A store whose database may be away."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     monkeypatch.setattr(draining, "AGAIN_S", 0.01)
     broken = list[StoreBroken]()
     place = read_place(database_of(tmp_path))

@@ -10,8 +10,7 @@ import pytest
 from relay_server.store.postgres.finding import Place, read_place
 from relay_server.store.postgres.link import SETTINGS, Link, Watch
 from relay_server.store.postgres.trust import Untrusted, check
-from tests.support.needs import lacks
-from tests.support.postgres import programs, shared_cluster
+from tests.support.postgres import need_postgres, shared_cluster
 from tests.support.waiting import LONG_S
 
 GOOD = {
@@ -73,8 +72,7 @@ def test_what_keeps_them_is_taken(link: FakeLink, allow_async: bool) -> None:
 
 def test_a_real_one_is_asked_what_it_knows() -> None:
     """The tests' own, which keeps nothing."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     watch = Watch()
     link = Link(read_place(shared_cluster().url()), "relay/test", LONG_S, watch)
     with pytest.raises(Untrusted, match="fsync"):

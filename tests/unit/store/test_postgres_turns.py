@@ -18,8 +18,7 @@ from relay_server.store.postgres.rows import Row
 from relay_server.store.postgres.spool import Spool
 from relay_server.store.postgres.turns import ASIDE_MS, Turns, tell_of
 from tests.support.clock import START_MS
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, programs
+from tests.support.postgres import database_of, need_postgres
 
 TIMES = {
     "a": [0, 300, 310, 900, 2_000, 2_010, 5_000],
@@ -63,8 +62,7 @@ def row(at: int) -> Row:
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """Two, which have been there before their database went away."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     place, watch = read_place(database_of(tmp_path)), Watch()
     with ExitStack() as stack:
         stack.callback(watch.close)

@@ -19,8 +19,7 @@ from relay_server.store.sql import resealing
 from relay_server.values import Attempt, Progress
 from tests.support.clock import START_MS
 from tests.support.events import new_event
-from tests.support.needs import lacks
-from tests.support.postgres import database_of, patient, programs
+from tests.support.postgres import database_of, need_postgres, patient
 from tests.support.stores import make_channel, make_subscription, record, shows
 from tests.support.waiting import until
 from tests.unit.store.test_sealed_bodies import NAME, K, L, bodies_of, fill
@@ -29,8 +28,7 @@ from tests.unit.store.test_sealed_bodies import NAME, K, L, bodies_of, fill
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """An empty database, which is never away."""
-    if programs() is None:
-        lacks("PostgreSQL (on Debian: apt install postgresql)")
+    need_postgres()
     with patient():
         yield read_place(database_of(tmp_path))
 
