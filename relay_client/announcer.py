@@ -15,23 +15,39 @@ from relay_protocol.text import harmless
 from relay_terminal.console import Console
 from relay_terminal.layout import width
 from relay_terminal.streams import READER_GONE, Lines
-from relay_terminal.words import _, plural
+from relay_terminal.words import N_, _, plural
 
 SHARING_SINCE = (0, 1, 0)  # the first version whose server knows `share`; older ones take over
 _LOOK_S = 0.5  # between two looks at a backlog
+# What a relay that knows it says of each subscription; of one that does not, what that costs.
+UNKNOWN_COSTS = {
+    "filter": N_(
+        "the relay has version {version}, which knows no --filter: this client gets every webhook."
+    ),
+    "temporary": N_(
+        "the relay has version {version}, which knows no --temporary: {names} stays"
+        " when this client ends."
+    ),
+    "resign": N_(
+        "the relay has version {version}, which knows no --resign: signatures come as"
+        " they were made."
+    ),
+}
 
 
 class Announcer:
     """Writes notices to the console, until nobody reads any more.
 
     Attributes:
-        shares, filters, temporary, resigns: The client asked for that, which a relay too old does
-            not know: a warning follows its first welcome.
+        shares: The client asked for that, which a relay too old does not know: a warning follows
+            its first welcome.
+        asks: The same of what a relay grants: names among `UNKNOWN_COSTS`.
         counts_backlog: A large backlog is one line that changes, for a person at a terminal.
     """
 
     def __init__(self, console: Console) -> None:
-        self.shares = self.filters = self.temporary = self.resigns = self.counts_backlog = False
+        self.shares = self.counts_backlog = False
+        self.asks = frozenset[str]()
         self.render: Render | None = None
         self.on_hang_up: Callable[[], None] = lambda: None
         self._console = console
@@ -80,31 +96,13 @@ class Announcer:
                     " from others of its name."
                 ).format(version=version)
             )
-        if self.filters and any(granted.filter is None for granted in welcome.subscriptions):
-            self.filters, self._told_version = False, True
-            yield Warned(
-                _(
-                    "the relay has version {version}, which knows no --filter: this client gets"
-                    " every webhook."
-                ).format(version=version)
-            )
-        if self.temporary and any(granted.temporary is None for granted in welcome.subscriptions):
-            self.temporary, self._told_version = False, True
-            names = ", ".join(harmless(granted.name) for granted in welcome.subscriptions)
-            yield Warned(
-                _(
-                    "the relay has version {version}, which knows no --temporary: {names} stays"
-                    " when this client ends."
-                ).format(version=version, names=names)
-            )
-        if self.resigns and any(granted.resign is None for granted in welcome.subscriptions):
-            self.resigns, self._told_version = False, True
-            yield Warned(
-                _(
-                    "the relay has version {version}, which knows no --resign: signatures come as"
-                    " they were made."
-                ).format(version=version)
-            )
+        names = ", ".join(harmless(granted.name) for granted in welcome.subscriptions)
+        for asked, costs in UNKNOWN_COSTS.items():
+            unknown = any(getattr(granted, asked) is None for granted in welcome.subscriptions)
+            if asked in self.asks and unknown:
+                self.asks -= {asked}
+                self._told_version = True
+                yield Warned(_(costs).format(version=version, names=names))
         told_twice = [one for one in welcome.subscriptions if one.told_twice]
         if told_twice and not self._told_twice:
             self._told_twice = True

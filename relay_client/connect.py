@@ -29,7 +29,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from relay_client import __version__
-from relay_client.announcer import Announcer
+from relay_client.announcer import UNKNOWN_COSTS, Announcer
 from relay_client.api import Api, choose_channel
 from relay_client.backoff import Backoff
 from relay_client.errors import ClientError, RelayUnreachable, TokenRefused, UsageError
@@ -96,8 +96,8 @@ async def _connect(
             url=relay.url
         )
         announcer.tell([Warned(text)])
-    announcer.shares, announcer.filters = settings.share, bool(settings.filter)
-    announcer.temporary, announcer.resigns = settings.temporary, bool(settings.resign)
+    announcer.shares = settings.share
+    announcer.asks = frozenset(name for name in UNKNOWN_COSTS if getattr(settings, name))
     announcer.counts_backlog = output == "pretty" and console.is_terminal
     async with (
         _open_journal(configuration.state_folder, relay, announcer.tell) as journal,

@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from relay_terminal.layout import when
+from relay_terminal.layout import duration, when
 from relay_terminal.retold import retold
-from relay_terminal.words import N_, _
+from relay_terminal.words import N_, _, plural
 
 MAX_FOLLOWED = 1_000  # events that a filter meant, of which deliveries are shown as they go on
 # How attempts end without an answer, and how deliveries are settled untried, as the API names them
@@ -51,6 +51,20 @@ def became(state: str, attempt: int, status: int | None, reason: str, due_at: in
     if due_at is not None:
         today, at = when(round(time.time() * 1_000))[: len("2026-11-29")], when(due_at)
         said += _(", next attempt at {time}").format(time=at.removeprefix(today).lstrip())
+    return said
+
+
+def rest_of_replay(retrying: int, next_attempt_at: int | None, left_s: float | None) -> list[str]:
+    """What is tried again and when, and how long the rest takes."""
+    said = []
+    if retrying and next_attempt_at is not None:
+        text = plural(
+            "{number} retried, from {time} on", "{number} retried, from {time} on", retrying
+        )
+        said.append(text.format(time=when(next_attempt_at, zoned=True)))
+    if left_s is not None:
+        left = _("the rest in about {time}") if said else _("about {time} left")
+        said.append(left.format(time=duration(left_s)))
     return said
 
 

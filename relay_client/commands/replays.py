@@ -10,7 +10,7 @@ import typer
 from relay_client.commands.nouns import Listing
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
-from relay_terminal.layout import duration, when
+from relay_terminal.states import rest_of_replay
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -75,13 +75,4 @@ def _replay_row(one: Replay) -> tuple[str, ...]:
 
 def rest_of(one: Replay) -> str:
     """What is tried again and when, and how long the rest takes."""
-    said = []
-    if one.retrying and one.next_attempt_at is not None:
-        text = plural(
-            "{number} retried, from {time} on", "{number} retried, from {time} on", one.retrying
-        )
-        said.append(text.format(time=when(one.next_attempt_at, zoned=True)))
-    if one.left_s is not None:
-        left = _("the rest in about {time}") if said else _("about {time} left")
-        said.append(left.format(time=duration(one.left_s)))
-    return ", ".join(said)
+    return ", ".join(rest_of_replay(one.retrying, one.next_attempt_at, one.left_s))

@@ -11,7 +11,7 @@ from relay_protocol.text import short_id
 from relay_server.cli.command import Work, ask, command, route, target_of, watched
 from relay_server.cli.events import listed
 from relay_server.cli.options import Channel, Events, Json, Subscription, Yes, moment
-from relay_server.cli.text import about, alarm, duration, lines, pairs, when, whose
+from relay_server.cli.text import about, alarm, lines, pairs, when, whose
 from relay_server.errors import NothingSelected
 from relay_terminal import meant
 from relay_terminal.meant import (
@@ -31,6 +31,7 @@ from relay_terminal.meant import (
 )
 from relay_terminal.program import confirmed
 from relay_terminal.retold import retold
+from relay_terminal.states import rest_of_replay
 from relay_terminal.usage import App
 from relay_terminal.words import N_, _, counted, plural
 
@@ -175,15 +176,7 @@ def _done(one: Json) -> str:
         plural("{number} delivered", "{number} delivered", one["delivered"]),
         plural("{number} dead", "{number} dead", one["dead"]) if one["dead"] else "",
     ]
-    if one["retrying"]:
-        at = when(one["next_attempt_at"], zoned=True)
-        text = plural(
-            "{number} retried, from {time} on", "{number} retried, from {time} on", one["retrying"]
-        )
-        said.append(text.format(time=at))
-    if one["left_s"] is not None:
-        left = _("the rest in about {time}") if one["retrying"] else _("about {time} left")
-        said.append(left.format(time=duration(one["left_s"] * 1_000)))
+    said += rest_of_replay(one["retrying"], one["next_attempt_at"], one["left_s"])
     return ", ".join(filter(None, said))
 
 
