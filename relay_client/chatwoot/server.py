@@ -16,13 +16,14 @@ import importlib
 import importlib.util
 import inspect
 import json
+import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import TextIO, cast
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ from relay_terminal.words import _
 
 MAX_BODY_BYTES = 26_214_400  # the most that a relay can be told to accept
 READ_S = 30.0  # for a webhook's body to come in whole
+FACTS = ("account", "conversation", "turn", "hint")  # of a record, that a line of the log tells
 PAGES = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -174,3 +176,25 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
+
+
+class _Lines(logging.Formatter):
+    """A line each: when, how bad, what happened, and to whom."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (it is logging's)
+        known = ((name, getattr(record, name, "")) for name in FACTS)
+        facts = [f"{name}={value}" for name, value in known if value]
+        when, level = self.formatTime(record, "%H:%M:%S"), record.levelname.lower()
+        return "  ".join([when, level, record.getMessage(), *facts])
+
+
+@contextmanager
+def logging_to(stream: TextIO) -> Iterator[None]:
+    """Write the log to a stream, as long as the block."""
+    log, handler = logging.getLogger("relay.bot"), logging.StreamHandler(stream)
+    handler.setFormatter(_Lines())
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -104,8 +104,7 @@ async def _serve(
     import asyncio
 
     from relay_client.chatwoot.bot import Bot
-    from relay_client.chatwoot.logs import logging_to
-    from relay_client.chatwoot.server import serving
+    from relay_client.chatwoot.server import logging_to, serving
     from relay_client.interrupts import Interrupts
 
     interrupts, stop = Interrupts(), asyncio.Event()

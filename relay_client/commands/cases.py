@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay_client.commands.meant import NAMED_HELP, channel_of, event_of, name_of
-from relay_client.commands.nouns import Listing
 from relay_client.errors import NothingFound, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import Colour, when, zone
 from relay_terminal.retold import retold
-from relay_terminal.usage import App
+from relay_terminal.usage import App, Listing
 from relay_terminal.words import _
 
 if TYPE_CHECKING:

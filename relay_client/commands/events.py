@@ -21,14 +21,13 @@ from relay_client.commands.meant import (
     name_of,
     newest_events,
 )
-from relay_client.commands.nouns import Listing
 from relay_client.commands.whole import whole_lines
 from relay_client.errors import ClientError, UsageError
 from relay_client.options import Channel, Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.meant import Filter, Key, Kind, Since, State, Until, Words
 from relay_terminal.states import Followed
-from relay_terminal.usage import App, Filtering
+from relay_terminal.usage import App, Filtering, Listing
 from relay_terminal.words import _
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay_client.commands.nouns import Listing
 from relay_client.options import Given, asking
 from relay_protocol.text import harmless
 from relay_terminal.states import rest_of_replay
-from relay_terminal.usage import App
+from relay_terminal.usage import App, Listing
 from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:

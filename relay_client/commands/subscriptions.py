@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_client.commands.meant import NAMED_HELP, channel_of, name_of
-from relay_client.commands.nouns import Listing
 from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless
 from relay_terminal.layout import duration, when, zoned
 from relay_terminal.program import confirmed
 from relay_terminal.retold import retold
-from relay_terminal.usage import App
+from relay_terminal.usage import App, Listing
 from relay_terminal.words import _, counted, plural
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from relay_server.dashboard.visit import Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
 from relay_server.filters.facts import Direction
 from relay_server.operations import Caller
+from relay_server.operations.attempts import AttemptsPage, compare_attempts
 from relay_server.operations.bodies import (
     ComparePage,
     Tree,
@@ -39,6 +40,7 @@ from relay_server.operations.pins import NewPin, pin_event, unpin_event
 from relay_server.operations.proofs import signed_by
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import ScriptPage, show_script
+from relay_server.web.api import from_query
 from relay_terminal.words import _
 
 SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a download
@@ -260,6 +262,13 @@ async def show_difference(request: web.Request, visitor: Visitor) -> web.Respons
     )
 
 
+async def show_attempts(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /events/{id}/attempts?a=&b=`: how two attempts of it differ."""
+    event = await show_event(visitor.who, request.match_info["id"])
+    found = await compare_attempts(visitor.who, event.id, await from_query(request, AttemptsPage))
+    return render(request, "attempts.html", visitor=visitor, event=event, found=found)
+
+
 async def _of_its_kind(visitor: Visitor, event: EventView, *, behind: bool) -> str:
     """Id of the nearest event of the same kind, before one or behind it."""
     query = EventQuery(channel=event.channel, kind=event.kind, limit=1)
@@ -325,5 +334,6 @@ routes = [
     web.get("/events/{id}/as/{language}", page(as_script)),
     web.post("/events/{id}/replay", form(replay)),
     web.post("/events/{id}/pin", form(pin)),
+    web.get("/events/{id}/attempts", page(show_attempts)),
     web.get("/compare", page(show_difference)),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay_server.dashboard import (
-    attempts,
     dead,
     editing,
     event,
@@ -74,7 +73,6 @@ routes = [
     *overview.routes,
     *events.routes,
     *event.routes,
-    *attempts.routes,
     *editing.routes,
     *talks.routes,
     *readers.routes,

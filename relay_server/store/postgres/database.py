@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -13,14 +14,15 @@ from relay_server.metrics import COMMIT_BUCKETS, Times
 from relay_server.store.bodies import IN_THE_CLEAR, BodyKeys
 from relay_server.store.feed import Change
 from relay_server.store.postgres.link import SCHEMA, Link, Locked
-from relay_server.store.postgres.sql import migrations, queries
 from relay_server.store.sql.database import Row
+from relay_server.store.sql.named import read_queries, scripts
 
 ROWS_AT_ONCE = 500  # of VALUES in one statement
 TRIES = 30  # to bring the schema to this version's shape, each for as long as locks are waited for
 LOCKED_AGAIN_S = 0.5  # between two of them
 # Of advisory locks, which the whole cluster shares: ours in this database.
 WRITING, MIGRATING = 0x52454C59_00000001, 0x52454C59_00000002
+DIALECT = {"EACH": "numbers", "WORDS": "words", "GREATEST": "greatest", "LEAST": "least"}
 T = TypeVar("T")
 
 
@@ -147,3 +149,20 @@ def _migrate(link: Link, number: int, script: str) -> None:
     except BaseException:
         link.rollback()
         raise
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Every query, by name, with its values as psycopg takes them: `%(name)s`."""
+    found = read_queries(__package__, DIALECT)
+    return {name: _with_values(query) for name, query in found.items()}
+
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """The scripts that lead from an empty schema to this version's, in order."""
+    return scripts(__package__, "migrations")
+
+
+def _with_values(query: str) -> str:
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", query.replace("%", "%%"))

@@ -11,9 +11,9 @@ import pytest
 
 from relay_server.errors import StoreTooNew
 from relay_server.store.postgres import database
+from relay_server.store.postgres.database import migrations
 from relay_server.store.postgres.finding import Place, read_place
 from relay_server.store.postgres.link import Link, Locked
-from relay_server.store.postgres.sql import migrations
 from relay_server.store.postgres.store import link_alone
 from tests.support.postgres import need_postgres, shared_cluster
 
