@@ -21,9 +21,6 @@ class Backoff:
 
     Each is drawn from between nothing and a doubling bound ("full jitter"), so that the clients
     of a restarted relay do not come back all at once.
-
-    Args:
-        draw: Gives a number between its two arguments.
     """
 
     def __init__(self, draw: Callable[[float, float], float] = random.uniform) -> None:

@@ -27,12 +27,7 @@ def waiting_of(welcome: Welcome) -> int:
 
 
 class CatchingUp:
-    """Counts what is delivered of a backlog. Times are monotonic seconds.
-
-    Args:
-        waiting: How many webhooks.
-        now: When it begins.
-    """
+    """Counts what is delivered of a backlog. Times are monotonic seconds."""
 
     def __init__(self, waiting: int, now: float) -> None:
         self._waiting = waiting

@@ -33,13 +33,7 @@ class Cut(NamedTuple):
 
 
 class Lifetimes:
-    """Remembers them.
-
-    Args:
-        folder: The user's state folder.
-        url: Of the relay.
-        now: The wall clock, in Unix seconds.
-    """
+    """Remembers them."""
 
     def __init__(self, folder: Path, url: str, now: Callable[[], float]) -> None:
         self._file = folder / f"cuts-{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"

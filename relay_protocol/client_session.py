@@ -111,11 +111,6 @@ class ClientSession:
     and its result is given to the next one. It never waits, reads a clock or touches a socket;
     callers pass `now` in monotonic seconds.
 
-    Args:
-        hello: What to ask the server for.
-        concurrency: How many deliveries the target gets at once.
-        finished: What the target took; this process' memory by default.
-
     Attributes:
         batches: Both ends of the current connection take frames with several messages.
         verdicts: Its server says what follows from each failed attempt that it is told of.

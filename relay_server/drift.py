@@ -71,13 +71,7 @@ class _State(msgspec.Struct):
 
 
 class Drifts:
-    """What is known of shapes, kept by `run`.
-
-    Args:
-        data_dir: Where its file is.
-        store: Whose events are looked at.
-        on_drift: Called with a channel whose drifts changed.
-    """
+    """What is known of shapes, kept by `run`."""
 
     def __init__(
         self,

@@ -131,9 +131,6 @@ class Group:
 class Refusals:
     """The groups there are.
 
-    Args:
-        now_ms: When it begins.
-
     Attributes:
         since: The same.
     """

@@ -48,9 +48,6 @@ class Step:
 class Report:
     """Collects steps, and writes each one as soon as it is taken.
 
-    Args:
-        status_of: The exit status of an error.
-
     Attributes:
         exit_status: That of the first step that failed; 0 where none did.
     """

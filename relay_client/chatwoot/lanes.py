@@ -25,13 +25,7 @@ log = logging.getLogger("relay.bot")
 
 
 class Lanes:
-    """The lanes of a ledger.
-
-    Args:
-        serve: Takes a turn one state further, or puts it off.
-        at_once: So many lanes work at the same time.
-        now: Unix seconds.
-    """
+    """The lanes of a ledger."""
 
     def __init__(
         self,

@@ -242,11 +242,7 @@ def script_of_many(
 ) -> str:
     """Webhooks of one conversation as one test for pytest, which sends them in this order.
 
-    Args:
-        key: Of the conversation.
-        sent: What came in it.
-        left_out: Ids of what is too large for the file.
-        complete: That is all of it.
+    It names those that were too large for it, and says whether that is all.
     """
     notes = [] if complete else ["These are the newest of its webhooks."]
     if left_out:

@@ -62,11 +62,7 @@ _said = msgspec.json.Decoder(_Said)
 
 
 class HandOffs:
-    """Every subscription that hands over.
-
-    Args:
-        open_secret: Opens a sealed token.
-    """
+    """Every subscription that hands over."""
 
     def __init__(
         self, store: Store, hub: Hub, clock: Clock, open_secret: Callable[[bytes], bytes]

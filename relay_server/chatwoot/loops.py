@@ -103,11 +103,6 @@ class _Round(NamedTuple):
 class Trial:
     """Asks of which subscription's deliveries a chain of messages comes, if of any.
 
-    Args:
-        first: The message before the one that is held.
-        second: The first that is held.
-        suspects: From which it is.
-
     Attributes:
         culprit: The subscription in a loop, once it is known.
     """

@@ -38,11 +38,7 @@ class _Reader(NamedTuple):
 
 
 class Deliveries:
-    """Finds out what moved deliveries are.
-
-    Args:
-        store: Asked for ids of events, and once for each replay.
-    """
+    """Finds out what moved deliveries are."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

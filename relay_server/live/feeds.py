@@ -66,12 +66,7 @@ PIECE_BYTES = 1_048_576  # of their bodies; one that is larger is read by itself
 
 
 class Feeds:
-    """Who watches, and what they are told.
-
-    Args:
-        parts: The server's.
-        count: Called with how many feeds there are.
-    """
+    """Who watches, and what they are told."""
 
     def __init__(self, parts: Parts, count: Callable[[int], object]) -> None:
         self._parts, self._store, self._count = parts, parts.store, count

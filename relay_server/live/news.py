@@ -67,13 +67,7 @@ class Changes:
 
 
 class News:
-    """Listens for as long as somebody watches.
-
-    Args:
-        feed: The store's.
-        refusals: What is refused.
-        wake: Called when there is something.
-    """
+    """Listens for as long as somebody watches."""
 
     def __init__(self, feed: Feed, refusals: Refusals, wake: Callable[[], None]) -> None:
         self._feed, self._wake = feed, wake

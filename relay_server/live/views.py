@@ -62,13 +62,7 @@ class Viewer:
             self._writing.reschedule(asyncio.get_running_loop().time())
 
     async def write(self, chunk: bytes, write: Write, since: float | None = None) -> bool:
-        """Write to the connection; False where that is over, or takes too long.
-
-        Args:
-            chunk: Whole messages.
-            write: Returns once the connection has room for more.
-            since: When it was offered.
-        """
+        """Write whole messages to the connection; False where that is over, or takes too long."""
         if self._bye is not None:
             return False
         began = asyncio.get_running_loop().time() if since is None else since

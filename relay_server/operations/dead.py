@@ -118,10 +118,7 @@ async def list_dead(who: Caller, page: DeadPage) -> Dead:
 async def group_dead(who: Caller, which: DeadPage, first: int = 0) -> DeadGroups:
     """Why deliveries are dead, and how many for each reason, or for one.
 
-    Args:
-        who: Asks.
-        which: By channel, subscription and reason.
-        first: Reasons of each subscription that are left out, those with most.
+    Of each subscription the first so many reasons are left out, those with most.
     """
     found, more = list[DeadGroup](), list[tuple[str, str]]()
     for subscription in await _subscriptions(who, which.channel, which.subscription):

@@ -45,11 +45,7 @@ class _About(msgspec.Struct):
 async def choices_of(who: Caller, channel: Channel, rows: Iterable[EventRow]) -> Choices:
     """What the newest events of a channel are of.
 
-    Args:
-        who: Asks.
-        channel: One that they may read.
-        rows: Events of it that are shown. Where there is no index, or it knows what the channel
-            masks, these are all that is gone by.
+    Where there is no index, or it knows what the channel masks, that is gone by the rows alone.
     """
     search, seen = who.parts.search, list[Seen]()
     if search is not None and not channel.config.mask:

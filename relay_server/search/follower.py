@@ -93,14 +93,7 @@ T = TypeVar("T")
 
 
 class Search:
-    """The index of a store, kept level with it by `run`.
-
-    Args:
-        data_dir: Where its file is, beside the store's.
-        store: What is indexed.
-        clock: Tells how old is what is not indexed yet.
-        done: How many webhooks came and deliveries ended so far.
-    """
+    """The index of a store, kept level with it by `run`."""
 
     def __init__(self, data_dir: Path, store: Store, clock: Clock, done: Callable[[], int]) -> None:
         self._clock = clock
@@ -204,11 +197,7 @@ class Search:
     async def find(self, asked: Filter, of: Range, limit: int, until: float) -> Looked | None:
         """The next events that a filter may mean; None where the index cannot say.
 
-        Args:
-            asked: The filter.
-            of: Where to look, not behind `indexed_to`.
-            limit: For how many.
-            until: By the monotonic clock, when no further query is begun.
+        Behind a moment of the monotonic clock no further query is begun.
         """
         if self._index is None:
             return None

@@ -135,9 +135,6 @@ class Patience:
 class Index:
     """The database, by a connection that writes and one that reads.
 
-    Args:
-        path: The file; it is made where it is not there.
-
     Raises:
         Unusable: It must be deleted first.
     """

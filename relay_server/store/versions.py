@@ -29,11 +29,7 @@ MAX_READERS = 10_000  # whose channels are remembered: each replay is another on
 
 
 class Versions:
-    """The changes of a store's channels since this process began.
-
-    Args:
-        store: It is listened to from the first question on.
-    """
+    """The changes of a store's channels, heard from the first question on."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

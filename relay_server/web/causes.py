@@ -37,12 +37,7 @@ AROUND = b" \t\r\n\"'"  # what gets around a secret that was pasted
 
 
 class Revoked:
-    """Tokens that were revoked since the start: whoever still shows one can be told so.
-
-    Args:
-        store: Tells of tokens.
-        clock: Says when one was revoked.
-    """
+    """Tokens that were revoked since the start: whoever still shows one can be told so."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._clock = clock

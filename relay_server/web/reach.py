@@ -27,14 +27,7 @@ LASTING_S = 8.0  # for which one is to be missed: at two looks in a row
 
 
 class Reach:
-    """Looks whether other servers are reached.
-
-    Args:
-        store: Knows which there are, and is told.
-        clock: For durations.
-        open_sealed: Opens what they announced.
-        on_missed: Called with how many are not reached.
-    """
+    """Looks whether other servers are reached."""
 
     def __init__(
         self,

@@ -29,10 +29,6 @@ T = TypeVar("T")
 class Database:
     """One connection; it belongs to one thread at a time.
 
-    Args:
-        link: To the primary.
-        bodies: Seals what is stored of them, and opens it.
-
     Attributes:
         changes: What the transaction changes, to be told once it is committed.
         commits: How long commits took.

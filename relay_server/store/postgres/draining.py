@@ -47,16 +47,7 @@ ALIAS = (
 
 
 class Draining:
-    """The thread.
-
-    Args:
-        spool: What it drains.
-        bodies: Their bodies are stored as these say.
-        connect: Makes a link.
-        stored: Told each change, with the link.
-        give: Takes a link once nothing waits; False if something does by now.
-        fail: Told that the spool's disk failed.
-    """
+    """The thread."""
 
     def __init__(
         self,

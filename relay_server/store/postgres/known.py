@@ -40,9 +40,6 @@ class Known(msgspec.Struct, array_like=True):
 class Memory:
     """The file; for any thread.
 
-    Args:
-        data_dir: Where it is.
-
     Attributes:
         known: What is in it; None where nothing is, or nothing that can be read.
     """

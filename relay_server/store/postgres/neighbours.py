@@ -102,18 +102,7 @@ class Catalogue(NamedTuple):
 
 
 class Neighbours:
-    """The other replicas of a store, as far as one of them knows.
-
-    Args:
-        replica: This one's name, which no other has.
-        store: The store's identity.
-        connect: Makes a link.
-        read: Reads the catalogue.
-        known: The catalogue as it was read at the start.
-        cache: Of this replica; has listened to `feed` before.
-        feed: Told what others do.
-        spool: Of this replica.
-        bodies: Which keys it has.
+    """The other replicas of a store, as far as one of them knows; its cache has listened before.
 
     Attributes:
         on_measured: Called each look with what all events take, and the database's files; bytes.

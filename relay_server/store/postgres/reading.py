@@ -17,13 +17,7 @@ T = TypeVar("T")
 
 
 class ReadingThread:
-    """A thread with a link that only reads; one that was lost is made anew.
-
-    Args:
-        connect: Makes its link.
-        name: The thread's.
-        bodies: Opens what is stored of them.
-    """
+    """A thread with a link that only reads; one that was lost is made anew."""
 
     def __init__(self, connect: Callable[[], Link], name: str, bodies: BodyKeys) -> None:
         self._connect = connect

@@ -20,12 +20,7 @@ from relay_server.store.sql.database import Row
 
 
 class PostgresSide:
-    """A database that no server has open.
-
-    Args:
-        link: To it; closed with this.
-        data_dir: Of its server here, whose spool is there.
-        target: It takes a copy, and is made if need be.
+    """A database that no server has open; a target is made if need be.
 
     Raises:
         InvalidValue: A server runs on it, or webhooks for it wait in a spool.

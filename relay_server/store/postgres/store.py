@@ -83,19 +83,7 @@ FULL = "the store holds as much as RELAY_SERVER_MAX_STORE_BYTES allows"
 
 
 class PostgresStore(SqlStore):
-    """A `Store` in a PostgreSQL.
-
-    Args:
-        replica: The name of this one, which no other has.
-        primary: Makes links, by their names.
-        watch: Of these links.
-        on_broken: Called once when the database failed.
-        spool: Where webhooks wait while it is away.
-        bodies: Seals what is stored of them, and opens it.
-        max_bytes: What all events may take; 0 for no cap.
-        known: The catalogue, as it was read last.
-        memory: Keeps it for the next start.
-    """
+    """A `Store` in a PostgreSQL."""
 
     _writer: Writer
 

@@ -43,11 +43,7 @@ def tell_of(database: Database, spool: Spool) -> bool:
 
 
 class Turns:
-    """Whose turn it is to bring what is spooled, from an outage until the spool is empty.
-
-    Args:
-        spool: Of this server.
-    """
+    """Whose turn it is to bring what is spooled, from an outage until the spool is empty."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool

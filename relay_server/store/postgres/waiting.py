@@ -23,10 +23,6 @@ MAX_WAITING_BYTES = 67_108_864  # their bodies and heads: the same
 class Queue(Generic[JobT]):
     """Jobs, and the thread that does them.
 
-    Args:
-        name: The thread's.
-        do: Called in it with what waits, up to a batch.
-
     Attributes:
         oldest: When the first of the batch came that is being done; monotonic seconds.
     """

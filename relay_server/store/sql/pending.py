@@ -126,12 +126,8 @@ class _Change:
     def split(self, rows: int, before: int) -> tuple[_Change, _Change | None]:
         """So much of it as takes no more than some rows, and the rest, both without attempts.
 
-        Rows are those that are written, and those that go when the floor passes them: of these
-        there is at most one a sequence.
-
-        Args:
-            rows: How many.
-            before: The floor that was written last.
+        Rows are those that are written, and those that go when the floor passes them, from the one
+        that was written last: of these there is at most one a sequence.
         """
         marks, skipped = self.unsaid(self.floor), above(self.skipped, self.floor)
         begins = sorted([*(m.sequence for m in marks), *(span.first for span in skipped)])

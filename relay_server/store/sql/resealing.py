@@ -72,11 +72,7 @@ class SqlResealing(Part):
 
     @writes
     def _reseal_some(self, database: Database, after: int | None) -> int | None:
-        """Store the next bodies under the current key.
-
-        Args:
-            database: The writer's, in a transaction.
-            after: The position that the last look came to; None to begin.
+        """Store the next bodies under the current key, behind a position; None to begin.
 
         Returns:
             Where this one came to; None where no body is stored otherwise any more.
