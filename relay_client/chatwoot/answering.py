@@ -138,7 +138,13 @@ MAY = Verdict(Code.MAY)
 
 
 def may_answer(event: Event, bot: Identity, *, people_spoke: bool = False) -> Verdict:
-    """Say whether a webhook asks for an answer."""
+    """Say whether a webhook asks for an answer.
+
+    Args:
+        event: The webhook.
+        bot: Who would answer.
+        people_spoke: Somebody of the team answered there, as `people_spoke` says.
+    """
     if event.account is not None and event.account.id != bot.account:
         return Verdict(Code.OTHER_ACCOUNT, str(event.account.id))
     if not isinstance(event, MessageEvent) or event.kind != MESSAGE:
@@ -151,6 +157,10 @@ def asked_late(event: Event, bot: int | None) -> bytes | None:
     """The webhook that a bot did not get, where it is given a conversation in which somebody waits.
 
     Of messages that came before, Chatwoot tells a bot nothing but what this event says.
+
+    Args:
+        event: The webhook.
+        bot: The number of the bot.
 
     Returns:
         A body of `message_created` about the newest message; None where the event is another one.
@@ -165,7 +175,13 @@ def asked_late(event: Event, bot: int | None) -> bytes | None:
 
 
 def may_still_answer(now: resources.Conversation, upto: int, bot: Identity) -> Verdict:
-    """Say whether an answer to messages up to one may go out, in a conversation as it is now."""
+    """Say whether an answer may go out.
+
+    Args:
+        now: The conversation, looked up; of messages it shows the newest.
+        upto: The id of the newest message that is answered.
+        bot: Who would answer.
+    """
     verdict = _standing(now.status, now.meta.assignee_type or "", now.meta.assignee, bot)
     last = now.last
     if not verdict or last is None or last.private:
@@ -187,7 +203,20 @@ def may_still_answer(now: resources.Conversation, upto: int, bot: Identity) -> V
 def people_spoke(event: Event, before: bool) -> bool:
     """Say whether people have the conversation after a webhook, though it may be pending still.
 
-    `before` is what this said of its webhook before; False of the first.
+    They have it once somebody of the team answers the customer, until Chatwoot itself says whose it
+    is: until it is not pending, whatever comes after, or is given to a bot. Of an answer only
+    `message_created` counts: that one of last week was read, or has its number in the channel by
+    now, is no answer.
+
+    >>> from relay_client import samples
+    >>> from relay_client.chatwoot.events import parse
+    >>> resolved = parse(samples.read("agent_bot_conversation_resolved"))
+    >>> people_spoke(resolved, before=True)
+    False
+
+    Args:
+        event: The webhook; of the same conversation as those before.
+        before: What this said of the webhook before; False of the first.
     """
     if event.conversation is None:
         return before

@@ -218,7 +218,12 @@ class Bot:
     # What comes
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Judge a webhook, and write down what it asks for; the answer is to whoever posted it."""
+        """Judge a webhook, and write down what it asks for; the answer is to whoever posted it.
+
+        Args:
+            headers: Looked up in any case, as aiohttp's are.
+            body: The bytes as they came.
+        """
         answer = self._handled(headers, body)
         outcome = "refused" if answer.status >= 400 else answer.code
         self.metrics.webhooks.labels(outcome).inc()
