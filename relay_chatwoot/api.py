@@ -144,10 +144,6 @@ class Chatwoot:
         """Have it sign with another secret from now on."""
         return await self._of_account("POST", f"agent_bots/{id_}/reset_secret", Bot)
 
-    async def reset_bot_token(self, id_: int) -> Bot:
-        """Give it another access token; the old one is good no more."""
-        return await self._of_account("POST", f"agent_bots/{id_}/reset_access_token", Bot)
-
     # Inboxes
 
     async def inboxes(self) -> tuple[Inbox, ...]:

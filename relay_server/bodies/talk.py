@@ -20,6 +20,7 @@ MAX_ATTACHMENTS = 20  # of a message that are named
 MAX_REFERENCE_CHARS = 40  # of the number of a message that one answers; Chatwoot's have up to 19
 MAX_EDITS = 10  # of a message that are kept
 ANSWERING = (Direction.BOT, Direction.AGENT)
+SAID_BY_FACTS = ("account", "conversation", "contact", "name", "inbox")  # of a state
 NEW_MESSAGE = ("message_created", "automation_event.message_created")  # of kinds
 
 
@@ -110,11 +111,7 @@ def hear(document: Document) -> Heard:
     )
     assignee = _object(_object(talk.get("meta")).get("assignee"))
     state = State(
-        account=facts.account,
-        conversation=facts.conversation,
-        contact=facts.contact,
-        name=facts.name,
-        inbox=facts.inbox,
+        **{name: getattr(facts, name) for name in SAID_BY_FACTS},
         status=_text(talk.get("status")),
         assignee=_text(assignee.get("name")),
         assigned_to=_text(assignee.get("type")),
@@ -132,7 +129,7 @@ def state_of(heard: Iterable[Heard]) -> State:
     """How it stands: of each fact the newest that was heard; who has it, as the status says."""
     state = State()
     for one in heard:
-        for name in ("account", "conversation", "contact", "name", "inbox"):
+        for name in SAID_BY_FACTS:
             if value := getattr(one.state, name):
                 setattr(state, name, value)
         if one.state.status:  # then it said who has it, too: perhaps nobody

@@ -211,15 +211,6 @@ async def subscribe(served: Served, name: str = "ana") -> None:
     await served.store.subscribe("chatwoot", name, None, START_MS)
 
 
-async def test_deleting_a_channel_sends_its_readers_away(served: Served, admin: Asking) -> None:
-    await served.make_channel("other")
-    reader = FakePeer()
-    served.context.hub.add(reader)
-    await served.context.hub.join(reader, Wanted("other"), "ana")
-    await admin.ok("DELETE", "channels/other")
-    assert set(reader.told) == {"a channel was deleted, 1"}
-
-
 async def test_who_joins_a_channel_while_it_goes_is_sent_away(
     served: Served, admin: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
