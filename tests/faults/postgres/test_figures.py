@@ -26,7 +26,7 @@ from relay_server.delivery.hub import Hub
 from relay_server.metrics import Metrics
 from relay_server.store.feed import EventsStored
 from relay_server.store.interface import Store
-from relay_server.store.postgres import neighbours, sql, waiting
+from relay_server.store.postgres import database, neighbours, waiting
 from relay_server.store.postgres.finding import read_place
 from relay_server.store.postgres.link import Link
 from relay_server.store.postgres.store import PostgresStore, open_postgres
@@ -447,8 +447,9 @@ async def test_what_was_taken_over_records_nothing_in_a_thousand_races(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, *, control: bool
 ) -> None:
     if control:
-        usual = sql.queries()["advance"]
-        monkeypatch.setitem(sql.queries(), "advance", usual.replace("epoch = %(epoch)s", "TRUE"))
+        queries = database.queries()
+        anybodys = queries["advance"].replace("epoch = %(epoch)s", "TRUE")
+        monkeypatch.setitem(queries, "advance", anybodys)
     first, second = stores
     subscription, _ = await make_subscription(first, since=0)
     accepted = 0

@@ -292,9 +292,11 @@ async def test_a_target_that_goes_away_with_the_event_is_held_too() -> None:
 
 async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
     """That holds nothing: the target is there."""
-    async with posting_to_target(timeout_s=0.1) as (server, posting):
+    async with posting_to_target() as (server, posting):
+        await posting.answer(make_delivery(1))  # to connect may take longer
         server.answer = stall
-        failure = await posting.failure(make_delivery())
+        posting.push._poster._timeout_s = 0.1
+        failure = await posting.failure(make_delivery(2))
 
     assert failure.kind is FailureKind.TIMEOUT
     assert posting.inbox.holds == []

@@ -228,10 +228,12 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
     async def never(request: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.get_running_loop().create_future()
 
-    async with raw_target() as server:
+    async with raw_target() as server, opened(server.target, 10.0, 8) as poster:
+        assert (await poster.post(make_delivery())).delivered  # to connect may take longer
         server.answer = never
+        poster._timeout_s = 0.1
         async with asyncio.timeout(20):
-            outcome = await replay(server.target, timeout_s=0.1)
+            outcome = await poster.post(make_delivery(2))
 
     assert "0.1 s" in failed(outcome, FailureKind.TIMEOUT)
     assert outcome.elapsed_ms >= 90

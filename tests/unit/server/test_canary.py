@@ -60,40 +60,43 @@ async def test_it_is_delivered_each_time_and_seen_by_nobody(
         assert await who.refused("GET", f"channels/{NAME}") == (404, "channel_not_found")
 
 
+async def fails_late(served: Served, one: Canary, why: str) -> None:
+    """Send some until one is late with that step: on a busy machine it may be with one before."""
+    late = f"within {canary.DEADLINE_S:g} s"
+    while (found := await failure(served, one)) != f"{why} {late}":
+        assert found.endswith(late), found
+
+
 async def test_what_is_wrong_is_named(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is well again by itself."""
     one = made(served)
     assert await failure(served, one) == ""
-    monkeypatch.setattr(canary, "DEADLINE_S", 0.3)
 
     served.store.error = StoreFull("the disk is full")
     assert await failure(served, one) == "it was refused: the disk is full (503)"
     served.store.error = None
-
-    served.store.gate.clear()
-    assert await failure(served, one) == "it was not answered within 0.3 s"
-    served.store.gate.set()
-
-    [reads] = await served.store.subscriptions(NAME)
-
-    async def pause(why: str) -> None:
-        await served.store.change_subscription(
-            reads.number, lambda config: msgspec.structs.replace(config, paused=why)
-        )
-
-    await pause("by hand")
-    assert await failure(served, one) == "it was stored, and not delivered within 0.3 s"
-    await pause("")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(served.store, "record", lambda *_: None)
-        assert await failure(served, one) == (
-            "it was delivered, and the store has no result of it within 0.3 s"
-        )
-
     refused = await one.round(("127.0.0.1", 1), None)
     assert refused.failure.startswith("it was not answered: ")
-    monkeypatch.setattr(canary, "DEADLINE_S", 10.0)
+
+    with monkeypatch.context() as hurried:
+        hurried.setattr(canary, "DEADLINE_S", 0.3)
+        served.store.gate.clear()
+        await fails_late(served, one, "it was not answered")
+        served.store.gate.set()
+
+        [reads] = await served.store.subscriptions(NAME)
+
+        async def pause(why: str) -> None:
+            await served.store.change_subscription(
+                reads.number, lambda config: msgspec.structs.replace(config, paused=why)
+            )
+
+        await pause("by hand")
+        await fails_late(served, one, "it was stored, and not delivered")
+        await pause("")
+
+        hurried.setattr(served.store, "record", lambda *_: None)
+        await fails_late(served, one, "it was delivered, and the store has no result of it")
     assert await failure(served, one) == ""
 
 
@@ -105,7 +108,6 @@ async def test_it_is_well_again_after_it_could_not_be_read(
     with monkeypatch.context() as patched:
         patched.setattr(served.store, "claim", AsyncMock(side_effect=StoreFull("no room")))
         assert await failure(served, one) == "the canary channel was not made: no room"
-    monkeypatch.setattr(canary, "DEADLINE_S", 2.0)
     assert await failure(served, one) == ""
 
 
