@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.needs import lacks, need_program
+from tests.support.needs import find_program, lacks, need_program
 
 FILE_NAME = "disk.img"
 ENTRY = struct.Struct("<cqqq")  # what, monotonic nanoseconds, offset, bytes that follow
@@ -164,8 +164,9 @@ def copy_sparse(source: Path, target: Path) -> None:
     run("cp", "--sparse=always", "--reflink=auto", str(source), str(target))
 
 
-def run(*command: str) -> str:
+def run(name: str, *arguments: str) -> str:
     """Run a command; it must succeed, and its output is returned."""
+    command = [find_program(name) or name, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout

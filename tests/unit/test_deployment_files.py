@@ -4,7 +4,6 @@ import configparser
 import json
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from relay_server.settings import ServerSettings
+from tests.support.needs import find_program
 from tests.support.pushes import allowing
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def deployed_settings() -> set[str]:
 
 def docker_stack_config(*over: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What Docker makes of the stack file; needs the command, no engine."""
-    docker = shutil.which("docker")
+    docker = find_program("docker")
     if docker is None:
         pytest.skip("there is no docker command here")
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | variables
