@@ -17,6 +17,7 @@ from relay_server.bodies.masking import masked_event
 from relay_server.bodies.talk import (
     ANSWERING,
     NEW_MESSAGE,
+    SAID_BY_FACTS,
     Heard,
     Line,
     State,
@@ -253,11 +254,7 @@ def _row(channel: str, event: EventSummary, facts: Facts) -> TalkRow:
     return TalkRow(
         channel=channel,
         key=event.key,
-        account=facts.account,
-        conversation=facts.conversation,
-        contact=facts.contact,
-        name=facts.name,
-        inbox=facts.inbox,
+        **{name: getattr(facts, name) for name in SAID_BY_FACTS},
         last_event=event.id,
         last_at=event.received_at,
     )

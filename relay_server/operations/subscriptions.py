@@ -329,14 +329,12 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
     reading = reading_of(who, subscription)
     config, away = subscription.config, who.parts.away
     left_at = None if reading.connected or reading.forward else subscription.left_at
+    counts = msgspec.structs.asdict(status)
+    del counts["subscription"]
     return SubscriptionView(
         **msgspec.structs.asdict(reading),
+        **counts,
         policy=policy,
-        backlog=status.backlog,
-        oldest_waiting_at=status.oldest_waiting_at,
-        dead=status.dead,
-        retrying=status.retrying,
-        next_attempt_at=status.next_attempt_at,
         away_since=left_at,
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
         own=who.owns(subscription),
