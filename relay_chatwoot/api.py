@@ -333,7 +333,7 @@ _OF_STATUS = {
 
 
 def refusal(where: str, status: int, what: str, raw: bytes) -> ChatwootError:
-    """The error that an answer from 400 on stands for, to `what` was asked: `POST webhooks`."""
+    """The error that an answer stands for, from 400 on; `what` is such as `POST webhooks`."""
     answer = _decoded(raw)
     if answer is None:
         return NotChatwoot(where, what, f"it says {status}, and not as JSON")
@@ -358,7 +358,7 @@ def _decoded(raw: bytes) -> dict[str, Any] | None:
 
 @asynccontextmanager
 async def open_chatwoot(url: str, account: int, token: str) -> AsyncIterator[Chatwoot]:
-    """Speak to an account of a Chatwoot, at a URL of `plain_url`, by a user's or a bot's token."""
+    """Speak to an account of a Chatwoot, at a URL of `plain_url`'s, with anybody's token."""
     tls = _tls() if url.startswith("https:") else True
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector) as session:

@@ -47,7 +47,7 @@ def short_id(id_: str) -> str:
 
 
 def trimmed(values: Mapping[str, object], empty_counts: Container[str] = ()) -> dict[str, object]:
-    """Settings without blanks around them, and without empty ones, but for those that count so."""
+    """Settings without blanks around them, and without the empty ones that mean nothing."""
     kept = {n: v.strip() if isinstance(v, str) else v for n, v in values.items()}
     return {name: value for name, value in kept.items() if value != "" or name in empty_counts}
 

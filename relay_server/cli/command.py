@@ -42,7 +42,7 @@ LOOK_S = 0.5  # between two looks at how far something is
 
 
 def ask(method: str, *path: str, body: Json | None = None, query: Json | None = None) -> Work:
-    """One request to the API, by the parts of its path; what is None of its query is left out."""
+    """One request to the API, by the parts of its path; None is left out of its query."""
     target = target_of(*path, query=query)
     return lambda api: api.call(method, target, body)
 

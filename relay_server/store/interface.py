@@ -187,7 +187,7 @@ class EventLog(Protocol):
     async def find_event(
         self, event: str, channels: Container[ChannelNumber] | None = None
     ) -> Event | None:
-        """Read an event by its id; for one of another channel as long as for none."""
+        """Read an event by its id; one of another channel takes as long as none does."""
 
     async def ids_ending(self, channels: Sequence[ChannelNumber], end: str) -> Sequence[str]:
         """Find the ids that end so, of the newest events of some channels, edited ones too.
@@ -209,7 +209,7 @@ class Readers(Protocol):
     """
 
     async def claim(self, reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
-        """Become the one who records a subscription's or replay's progress, and shares it or not.
+        """Become the one who records a subscription's or replay's progress; others may share it.
 
         Returns:
             None if it is gone, or a replay that has ended.

@@ -90,7 +90,7 @@ async def feed(request: web.Request) -> web.StreamResponse:
 async def serve_feed(
     request: web.Request, who: Caller, until: Until | None = None
 ) -> web.StreamResponse:
-    """The same, to whoever asks; `until` is given what ends it, and gives what forgets that."""
+    """The same, to whoever asks, until what `until` is given is called."""
     fields = await from_query(request, FeedFields)
     view, since = _view(who, fields), _since(request, fields)
     context = request.app[CONTEXT]

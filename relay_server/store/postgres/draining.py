@@ -47,7 +47,7 @@ ALIAS = (
 
 
 class Draining:
-    """The thread."""
+    """A thread that brings what is spooled to the database."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL. Only this module, and how it is made, know the library that speaks.
+"""A connection to PostgreSQL. Only this module and `finding` know which library speaks to it.
 
 What a `Link` promises is what the store's promise rests on:
 
