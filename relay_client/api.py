@@ -17,7 +17,6 @@ from relay_client.answers import (
     Canary,
     Channels,
     EventWhole,
-    LoginLink,
     Status,
     Whoami,
     read,
@@ -108,10 +107,6 @@ class Api:
             ) from exc
         return read(answer, Accepted).token
 
-    async def login_link(self) -> Answer[LoginLink]:
-        """Ask for a link that logs in to the dashboard as the token's holder."""
-        return await self.ask("POST", "login-links", LoginLink)
-
     async def channels(self) -> Answer[Channels]:
         """Ask for the channels that the token may use."""
         return await self.ask("GET", "channels", Channels)
@@ -146,26 +141,13 @@ class Api:
         path = f"/api/v1/events/{segment(name)}/body"
         return await self._call("GET", path, limit=_MAX_EVENT_BYTES)
 
-    async def stop_replay(self, number: int) -> None:
-        """Stop a replay that this token began."""
-        await self._call("DELETE", f"/api/v1/replays/{number}")
-
     def subscription(self, channel: str, name: str) -> str:
         """The path of a subscription, for `ask` and `do`."""
         return f"channels/{segment(channel)}/subscriptions/{segment(name)}"
 
-    async def resume(self, channel: str, subscription: str) -> None:
-        await self.do("POST", f"{self.subscription(channel, subscription)}/resume")
-
-    async def delete_subscription(self, channel: str, subscription: str) -> None:
-        await self.do("DELETE", self.subscription(channel, subscription))
-
     async def make_canary(self) -> Canary:
         """Have a private channel made for a check."""
         return read(await self._call("POST", "/api/v1/canary"), Canary)
-
-    async def remove_canary(self, channel: str) -> None:
-        await self._call("DELETE", f"/api/v1/canary/{channel}")
 
     async def check_health(self) -> None:
         """Ask whether a relay answers there at all; needs no token."""

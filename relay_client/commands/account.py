@@ -59,7 +59,9 @@ async def whoami(given: Given) -> None:
 @asking
 async def dashboard(given: Given) -> None:
     """Print a link that logs you in to the dashboard: once, and within a minute."""
-    answer = await given.api.login_link()
+    from relay_client.answers import LoginLink
+
+    answer = await given.api.ask("POST", "login-links", LoginLink)
 
     def lines() -> list[str]:
         title = _("Open this link within a minute; it works once:")

@@ -30,7 +30,7 @@ async def list_replays(
     from relay_client import answers
 
     if stop is not None:
-        await given.api.stop_replay(stop)
+        await given.api.do("DELETE", f"replays/{stop}")
     query = {"channel": channel or given.configuration.settings.channel}
     answer = await given.api.ask("GET", "replays", answers.Replays, **query)
 

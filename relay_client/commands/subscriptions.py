@@ -34,7 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 async def resume(given: Given, channel: Channel = None, name: Name = None) -> None:
     """Go on with a subscription that was paused because your app answered 410."""
     where, who = await channel_of(given), await name_of(given)
-    await given.api.resume(where, who)
+    await given.api.do("POST", f"{given.api.subscription(where, who)}/resume")
     text = _("{who} goes on: what waited of {where} is delivered now.").format(
         who=harmless(who), where=harmless(where)
     )
@@ -108,7 +108,7 @@ async def delete_subscription(
         name=harmless(named), channel=harmless(where), waiting=waiting_text(waiting)
     )
     confirmed(question, yes=yes)
-    await given.api.delete_subscription(where, named)
+    await given.api.do("DELETE", given.api.subscription(where, named))
     text = _("Deleted {name}.").format(name=harmless(named))
     given.show({"channel": where, "subscription": named, "deleted": True}, lambda: [text])
 

@@ -76,7 +76,7 @@ async def walk(api: Api, way: Way, report: Report) -> None:
         await _send(api, canary, way, report)
     finally:
         with report.step("clean-up") as found:
-            await api.remove_canary(canary.channel)
+            await api.do("DELETE", f"canary/{canary.channel}")
             found.append(_("the canary channel is removed"))
 
 

@@ -78,7 +78,7 @@ async def test_hints_name_commands_of_this_program() -> None:
         relay.refusals["DELETE /api/v1/replays/9"] = (404, refused)
         async with Api(Relay(relay.url, TOKEN)) as api:
             with pytest.raises(RelayProblem) as caught:
-                await api.stop_replay(9)
+                await api.do("DELETE", "replays/9")
     assert caught.value.hint == "relay-client replays lists the replays there are."
 
 
@@ -393,7 +393,7 @@ async def test_a_route_that_an_older_relay_has_not(version: str, said: str) -> N
         relay.version = relay.whoami["server_version"] = version
         async with Api(Relay(relay.url, TOKEN)) as api:
             with pytest.raises(RelayProblem, match=said):
-                await api.stop_replay(7)
+                await api.do("DELETE", "replays/7")
 
 
 @pytest.mark.parametrize(
