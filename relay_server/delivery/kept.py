@@ -14,31 +14,27 @@ CUT = "…"  # behind what is not all of an answer
 
 def attempt_of(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
     """An attempt that ended now."""
-    return Attempt(
-        sequence=entry.sequence,
-        attempt=entry.attempt,
-        started_at=now_ms - outcome.elapsed_ms,
-        elapsed_ms=outcome.elapsed_ms,
-        outcome="response" if isinstance(outcome, Response) else outcome.kind.value,
-        status=outcome.status if isinstance(outcome, Response) else None,
-        text=text_of(outcome),
-    )
+    elapsed_ms, text = outcome.elapsed_ms, text_of(outcome)
+    if isinstance(outcome, Response):
+        how, status = "response", outcome.status
+    else:
+        how, status = outcome.kind.value, None
+    started_at = now_ms - elapsed_ms
+    return Attempt(entry.sequence, entry.attempt, started_at, elapsed_ms, how, status, text)
 
 
 def text_of(outcome: Outcome) -> str:
     """The part of an outcome that helps to see what a target did with an event."""
-    match outcome:
-        case Response(body=b""):
-            return ""
-        case Response():
-            return _beginning(outcome, TAKEN_BYTES if outcome.delivered else TEXT_BYTES)
-        case Failure(text=text):
-            return text[:TEXT_BYTES]
+    if isinstance(outcome, Failure):
+        return outcome.text[:TEXT_BYTES]
+    return _beginning(outcome) if outcome.body else ""
 
 
-def _beginning(answer: Response, most: int) -> str:
+def _beginning(answer: Response) -> str:
     """The beginning of an answer's body, as text."""
-    plain = inflated(answer.body, answer.headers, most + 1)
-    body = answer.body if plain is None else plain
-    text = body[:most].decode("utf-8", "replace")
-    return text if len(body) <= most else text.rstrip("\ufffd") + CUT
+    body, most = answer.body, TAKEN_BYTES if answer.delivered else TEXT_BYTES
+    if (plain := inflated(body, answer.headers, most + 1)) is not None:
+        body = plain
+    if len(body) <= most:
+        return body.decode("utf-8", "replace")
+    return body[:most].decode("utf-8", "replace").rstrip("\ufffd") + CUT

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 Holder = object  # compared by `is`: a connection, or whatever else has a delivery
 
@@ -17,8 +17,7 @@ class State(enum.Enum):
     DEAD = enum.auto()
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):  # compared by identity, ordered by sequence
     """A delivery that is not settled, or was since the last time that progress was recorded.
 
     Attributes:
@@ -49,8 +48,7 @@ class Entry:
         return self.sequence < other.sequence
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(msgspec.Struct, eq=False):
     """The unsettled deliveries of one key.
 
     Attributes:
@@ -64,10 +62,10 @@ class Lane:
         counted: What was last counted as `held`.
     """
 
-    ready: deque[Entry] = field(default_factory=deque)
+    ready: list[Entry] = []  # of its own: msgspec copies what is empty
     active: Entry | None = None
     blocker: Entry | None = None
-    parked: list[Entry] = field(default_factory=list)
+    parked: list[Entry] = []
     known_up_to: int | None = None
     offered: bool = False
     counted: int = 0
@@ -75,11 +73,12 @@ class Lane:
     @property
     def open(self) -> bool:
         """True if the first of `ready` may go."""
-        if self.active is not None or not self.ready:
+        ready = self.ready
+        if self.active is not None or not ready:
             return False
-        if self.known_up_to is not None and len(self.ready) == 1:
+        if self.known_up_to is not None and len(ready) == 1:
             return False  # the last one keeps the floor below what has spilled
-        return self.blocker is None or self.ready[0] < self.blocker
+        return self.blocker is None or ready[0] < self.blocker
 
     @property
     def empty(self) -> bool:

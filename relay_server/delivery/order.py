@@ -41,8 +41,8 @@ reading of its range for every `LANE_AHEAD` of its deliveries.
 from __future__ import annotations
 
 import bisect
-import heapq
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
@@ -113,7 +113,8 @@ class Order:
         keys: set[str] | None = None,
         look_ahead: int = LOOK_AHEAD,
     ) -> None:
-        self.read_up_to = self._floor = claim.progress.floor
+        self.read_up_to = claim.progress.floor
+        self._floor = self.read_up_to  # when it was asked for last
         self._policy = policy
         self._keys = set[str]() if keys is None else keys
         self._look_ahead = look_ahead
@@ -132,8 +133,21 @@ class Order:
 
     @property
     def floor(self) -> int:
-        """Every delivery up to this sequence is settled."""
-        return self._floor
+        """Every delivery up to this sequence is settled; found when somebody asks, not before."""
+        unsettled, entries = self._unsettled, self._entries
+        if not entries:
+            unsettled.clear()
+            floor = self.read_up_to
+        else:
+            while unsettled[0] not in entries:
+                heappop(unsettled)
+            floor = unsettled[0] - 1
+            if len(unsettled) > 2 * len(entries) + LOOK_AHEAD:
+                # One that waits for hours must not make what was settled behind it pile up here.
+                self._unsettled = sorted(entries)  # which is a heap, too
+        assert floor >= self._floor, "what was settled came back"
+        self._floor = floor
+        return floor
 
     @property
     def ahead(self) -> int:
@@ -177,6 +191,11 @@ class Order:
             return 0
         return max(0, min(room, MOST_KNOWN - len(self._entries)))
 
+    def has_room_for(self, count: int) -> bool:
+        """True if it takes so many new deliveries now."""
+        # Asked of all that comes: where little is known there is no need to count.
+        return len(self._entries) + count <= self._look_ahead // 2 or count <= self.room
+
     @property
     def _lane_bound(self) -> int:
         """How many READY deliveries a lane may know: two at least, since the last one is kept."""
@@ -198,38 +217,29 @@ class Order:
             after: The lower one: `read_up_to`, or `behind`.
             up_to: The upper one. Sequences left out are gone, or not meant.
         """
-        assert after <= self.read_up_to, "a gap would be skipped"
+        read_up_to = self.read_up_to
+        assert after <= read_up_to, "a gap would be skipped"
         bound = self._lane_bound
-        if after < self.read_up_to:  # what spilled is read again; `room` is for what is new
-            up_to = min(up_to, self.read_up_to)
+        if after < read_up_to:  # what spilled is read again; `room` is for what is new
+            up_to = min(up_to, read_up_to)
         for outline in outlines:
             if outline.sequence > up_to:
                 break
-            lane, known = self._lanes.get(outline.key), self.read_up_to
-            if lane is not None and lane.known_up_to is not None:
-                known = lane.known_up_to
-            # Known already; or a part of its lane before it is not, and would be overtaken.
-            if not after <= known < outline.sequence:
-                continue
-            if lane is None:
+            if (lane := self._lanes.get(outline.key)) is not None:
+                self._append(outline, lane, after, bound, now)
+            elif outline.sequence > read_up_to:
                 self._add(outline, Lane(), now)
-            elif len(lane.ready) < bound or (
-                # An earlier reader had begun it: its mark is in memory anyway.
-                lane.known_up_to is None and outline.sequence in self._restored
-            ):
-                self._add(outline, lane, now)
-            elif lane.known_up_to is None:
-                lane.known_up_to = outline.sequence - 1
-                self._spilled[outline.key] = lane
-        self.read_up_to = max(self.read_up_to, up_to)
-        self._mend(after, up_to, bound)
-        self._advance()
+        self.read_up_to = max(read_up_to, up_to)
+        if self._spilled:
+            self._mend(after, up_to, bound)
 
     def pick(self, limit: int) -> list[Entry]:
         """Take the first deliveries that may go, one of a key; `begin` or `put_back` each."""
-        picked, elsewhere = list[Entry](), list[tuple[int, str]]()
-        while self._ready and len(picked) < limit:
-            first = heapq.heappop(self._ready)
+        ready = self._ready
+        picked: list[Entry] = []
+        elsewhere: list[tuple[int, str]] = []
+        while ready and len(picked) < limit:
+            first = heappop(ready)
             lane = self._lanes[first[1]]
             if not lane.open:
                 lane.offered = False  # blocked meanwhile: offered again when it opens
@@ -238,7 +248,7 @@ class Order:
             else:
                 picked.append(lane.ready[0])
         for first in elsewhere:
-            heapq.heappush(self._ready, first)
+            heappush(ready, first)
         return picked
 
     def put_back(self, entry: Entry) -> None:
@@ -257,8 +267,9 @@ class Order:
         assert self._entries.get(entry.sequence) is entry, "it was settled before"
         self._keys.add(entry.key)
         lane.offered = False
-        lane.active = lane.ready.popleft()
-        self._recount(lane)
+        lane.active = lane.ready.pop(0)
+        if lane.blocker is not None:
+            self._recount(lane)
         entry.state, entry.noted = State.UNDER_WAY, False
         entry.attempt += 1
         entry.holder = holder
@@ -303,15 +314,17 @@ class Order:
         entry = self._lent(sequence, holder)
         if entry is None:
             return None
-        verdict = retry.DELIVERED
-        if not outcome.delivered:
-            verdict = retry.decide(
-                outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
-            )
         lane = self._lanes[entry.key]
         lane.active = entry.holder = None
         del self._under_way[sequence]
-        self._follow(entry, lane, verdict, now)
+        verdict = retry.DELIVERED
+        if outcome.delivered:
+            self._end(entry, lane, State.DELIVERED, now)
+        else:
+            verdict = retry.decide(
+                outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
+            )
+            self._follow(entry, lane, verdict, now)
         # Last: by now this delivery is in front of its lane again, if it is not settled.
         self._keys.discard(entry.key)
         return entry, verdict
@@ -340,14 +353,16 @@ class Order:
     def look(self, now: float) -> None:
         """Let retries become due, and end holds."""
         while self._timers and self._timers[0][0] <= now:
-            _, sequence = heapq.heappop(self._timers)
+            _, sequence = heappop(self._timers)
             entry = self._entries.get(sequence)
             if entry is not None and entry.state is State.WAITING:
                 self._look(entry, now)
 
-    def changes(self) -> Sequence[Mark]:
-        """Marks that changed since the last call; what the floor says is left out."""
-        floor, changed = self._floor, self._changed
+    def changes(self, floor: int) -> Sequence[Mark]:
+        """Marks that changed since the last call, but for what the floor says."""
+        changed = self._changed
+        if not changed:
+            return ()
         marks = [
             self._mark(entry)
             for entry in changed.values()
@@ -358,28 +373,47 @@ class Order:
 
     # Reading, and what spills.
 
+    def _append(self, outline: Outline, lane: Lane, after: int, bound: int, now: float) -> None:
+        """Add one to a lane that there is, or have it spill."""
+        spills_from = lane.known_up_to
+        known = self.read_up_to if spills_from is None else spills_from
+        # Known already; or a part of its lane before it is not, and would be overtaken.
+        if not after <= known < outline.sequence:
+            return
+        # Or an earlier reader had begun it: its mark is in memory anyway.
+        if len(lane.ready) < bound or (spills_from is None and outline.sequence in self._restored):
+            if spills_from is not None:
+                lane.known_up_to = outline.sequence
+            self._add(outline, lane, now)
+        elif spills_from is None:
+            lane.known_up_to = outline.sequence - 1
+            self._spilled[outline.key] = lane
+
     def _add(self, outline: Outline, lane: Lane, now: float) -> None:
-        if lane.known_up_to is not None:
-            lane.known_up_to = outline.sequence
-        mark = self._restored.pop(outline.sequence, None)
+        sequence, key = outline.sequence, outline.key
+        mark = self._restored.pop(sequence, None) if self._restored else None
         if mark is not None and mark.state.settled:
             return
-        entry = Entry(outline.sequence, outline.key, outline.size)
-        self._entries[entry.sequence] = entry
-        self._lanes[entry.key] = lane
-        heapq.heappush(self._unsettled, entry.sequence)
-        if mark is not None:  # it is taken up where an earlier reader of the subscription left it
-            entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
-            if mark.failing_since is not None:
-                entry.failing_since = min(now, self._monotonic(mark.failing_since))
-        if mark is not None and mark.state is MarkState.WAITING:
-            again = self._monotonic(mark.due_at) - now
-            if mark.changed_at:  # a clock that jumped back meanwhile makes nothing wait for longer
-                again = min(again, (mark.due_at - mark.changed_at) / 1000)
-            self._park(entry, lane, again, now)
-        else:
-            lane.ready.append(entry)
-            self._offer(lane, entry.key)
+        self._entries[sequence] = entry = Entry(sequence, key, outline.size)
+        self._lanes[key] = lane
+        heappush(self._unsettled, sequence)
+        if mark is not None and self._take_up(entry, lane, mark, now):
+            return
+        lane.ready.append(entry)
+        self._offer(lane, key)
+
+    def _take_up(self, entry: Entry, lane: Lane, mark: Mark, now: float) -> bool:
+        """Go on where an earlier reader left one; True if it waits for its next try."""
+        entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
+        if mark.failing_since is not None:
+            entry.failing_since = min(now, self._monotonic(mark.failing_since))
+        if mark.state is not MarkState.WAITING:
+            return False
+        again = self._monotonic(mark.due_at) - now
+        if mark.changed_at:  # a clock that jumped back meanwhile makes nothing wait for longer
+            again = min(again, (mark.due_at - mark.changed_at) / 1000)
+        self._park(entry, lane, again, now)
+        return True
 
     def _mend(self, after: int, up_to: int, bound: int) -> None:
         """Lanes that took all there was of them in a range know themselves up to its end."""
@@ -398,11 +432,6 @@ class Order:
     def _follow(self, entry: Entry, lane: Lane, verdict: Verdict, now: float) -> None:
         entry.reason = verdict.reason or entry.reason
         match verdict.next:
-            case Next.DELIVERED | Next.DEAD:
-                is_dead = verdict.next is Next.DEAD
-                entry.state = State.DEAD if is_dead else State.DELIVERED
-                self._settle(entry, lane)
-                self._note(entry, now)
             case Next.GIVEN_BACK:
                 entry.attempt -= 1
                 self._return(entry, lane)
@@ -414,6 +443,13 @@ class Order:
                     if entry.failing_since is None:
                         entry.failing_since = now
                 self._park(entry, lane, verdict.after_s, now)
+            case _:  # dead
+                self._end(entry, lane, State.DEAD, now)
+
+    def _end(self, entry: Entry, lane: Lane, state: State, now: float) -> None:
+        entry.state = state
+        self._settle(entry, lane)
+        self._note(entry, now)
 
     def _park(self, entry: Entry, lane: Lane, after_s: float, now: float) -> None:
         if after_s <= 0:
@@ -422,7 +458,7 @@ class Order:
         entry.state, entry.due = State.WAITING, now + after_s
         bisect.insort(lane.parked, entry)
         self._waiting += 1
-        heapq.heappush(self._timers, (entry.due, entry.sequence))
+        heappush(self._timers, (entry.due, entry.sequence))
         if self._holds(entry, now) and (lane.blocker is None or entry < lane.blocker):
             self._block(lane, entry)
         self._note(entry, now)
@@ -443,7 +479,7 @@ class Order:
         if lane.ready and lane.ready[0].sequence < entry.sequence:
             bisect.insort(lane.ready, entry)
         else:
-            lane.ready.appendleft(entry)
+            lane.ready.insert(0, entry)
         self._note(entry)
         self._offer(lane, entry.key)
 
@@ -455,21 +491,10 @@ class Order:
 
     def _settle(self, entry: Entry, lane: Lane) -> None:
         del self._entries[entry.sequence]
-        self._advance()
         if lane.empty:
             del self._lanes[entry.key]
         else:
             self._offer(lane, entry.key)
-
-    def _advance(self) -> None:
-        while self._unsettled and self._unsettled[0] not in self._entries:
-            heapq.heappop(self._unsettled)
-        floor = self._unsettled[0] - 1 if self._unsettled else self.read_up_to
-        assert floor >= self._floor, "what was settled came back"
-        self._floor = floor
-        if len(self._unsettled) > 2 * len(self._entries) + LOOK_AHEAD:
-            # One that waits for hours must not make what was settled behind it pile up here.
-            self._unsettled = sorted(self._entries)  # which is a heap, too
 
     # What blocks a lane, and what opens it.
 
@@ -479,7 +504,7 @@ class Order:
         self._recount(lane)
         if entry is not None:
             hold_ends = self._failing_since(entry) + self._policy.hold_s
-            heapq.heappush(self._timers, (hold_ends, entry.sequence))
+            heappush(self._timers, (hold_ends, entry.sequence))
 
     def _unblock(self, lane: Lane) -> None:
         """The blocker lets go; where order is strict, the next one that waits takes its place."""
@@ -506,21 +531,19 @@ class Order:
             self._offer(lane, entry.key)
 
     def _offer(self, lane: Lane, key: str) -> None:
-        self._recount(lane)
+        if lane.blocker is not None:
+            self._recount(lane)
         if not lane.offered and lane.open:
             lane.offered = True
-            heapq.heappush(self._ready, (lane.ready[0].sequence, key))
+            heappush(self._ready, (lane.ready[0].sequence, key))
 
     def _recount(self, lane: Lane) -> None:
-        if lane.blocker is not None or lane.counted:
-            self._held += lane.held - lane.counted
-            lane.counted = lane.held
+        self._held += lane.held - lane.counted
+        lane.counted = lane.held
 
     def _lent(self, sequence: int, holder: Holder) -> Entry | None:
-        entry = self._entries.get(sequence)
-        if entry is None or entry.state is not State.UNDER_WAY or entry.holder is not holder:
-            return None
-        return entry
+        entry = self._under_way.get(sequence)
+        return entry if entry is not None and entry.holder is holder else None
 
     # What the store is told.
 

@@ -64,7 +64,6 @@ from relay_server.values import (
     Event,
     Outline,
     Progress,
-    ReaderNumber,
     Replay,
 )
 
@@ -91,12 +90,16 @@ class Queue(Order):
         on_ended: Called with each attempt that ended.
 
     Attributes:
+        number: Whose progress this is.
+        is_replay: It is a replay; otherwise it is live traffic.
+        pace: How fast its deliveries may leave.
         stopped: It is a replay that sends nothing more.
     """
 
     __slots__ = (
         "_ask_again_up_to",
         "_attempts",
+        "_channel",
         "_clock",
         "_gate",
         "_gated",
@@ -104,7 +107,6 @@ class Queue(Order):
         "_noted_floor",
         "_on_ended",
         "_once",
-        "_pace",
         "_reading",
         "_replay",
         "_skip_up_to",
@@ -114,6 +116,9 @@ class Queue(Order):
         "_throttled",
         "_unread",
         "claim",
+        "is_replay",
+        "number",
+        "pace",
         "stopped",
     )
 
@@ -131,13 +136,14 @@ class Queue(Order):
         now = clock.monotonic()
         look_ahead = LOOK_AHEAD if replay is None else REPLAY_LOOK_AHEAD
         super().__init__(claim, policy, now, clock.unix_ms(), keys, look_ahead)
-        self.claim = claim
-        self.stopped = False
+        self.claim, self.number = claim, claim.reader
+        self.is_replay, self.stopped = replay is not None, False
         self._store = store
+        self._channel = channel
         self._source = Source(store, channel, claim.reader, replay)
         self._clock = clock
         self._replay = replay
-        self._pace = Pace(None if replay is None else replay.rate_per_s, now)
+        self.pace = Pace(None if replay is None else replay.rate_per_s, now)
         self._throttled = False  # its rate alone keeps something from going
         self._unread = True  # there may be events that were never read
         self._reading = False  # the store was asked what comes next
@@ -153,19 +159,11 @@ class Queue(Order):
         self._on_ended = on_ended
 
     @property
-    def number(self) -> ReaderNumber:
-        """Whose progress this is."""
-        return self.claim.reader
-
-    @property
-    def is_replay(self) -> bool:
-        """True if it is a replay; False if it is live traffic."""
-        return self._replay is not None
-
-    @property
     def has_work(self) -> bool:
         """True if something may be able to go, or is to be read."""
-        return self.has_ready or self.behind is not None or (self._unread and self.room > 0)
+        if self._ready or (self._unread and self.room > 0):
+            return True
+        return self.behind is not None
 
     @property
     def over(self) -> bool:
@@ -179,9 +177,9 @@ class Queue(Order):
     def due_at(self) -> float | None:
         """When a retry is due, a key is let go or its rate allows the next; monotonic seconds."""
         retry_at = self.next_timer
-        if not self._throttled or (retry_at is not None and retry_at < self._pace.next_at):
+        if not self._throttled or (retry_at is not None and retry_at < self.pace.next_at):
             return retry_at
-        return self._pace.next_at
+        return self.pace.next_at
 
     @property
     def keeps_up(self) -> bool:
@@ -237,7 +235,7 @@ class Queue(Order):
             or self._reading
             or len(events) != change.up_to - after  # what is known, or not handed along, among it
             or events[0].head.sequence != after + 1
-            or self.room < len(events)
+            or not self.has_room_for(len(events))
             or not self._source.asks_at_once(events)
         ):
             self._unread = True
@@ -247,7 +245,7 @@ class Queue(Order):
             events = tuple(d.event for d in documents.all if wanted.matches(d))
         outlines = [Outline(e.head.sequence, e.head.key, len(e.body)) for e in events]
         self.load(outlines, now, after, change.up_to)
-        if len(outlines) < change.up_to - after:
+        if len(outlines) < len(change.events):
             self._leave_out(after, change.up_to, outlines)
             self.record()
         return True
@@ -330,23 +328,18 @@ class Queue(Order):
         self._source.left_out_up_to = max(self._source.left_out_up_to, spans[-1].last)
         super().leave_out(spans)
 
-    def begin(self, entry: Entry, holder: Holder, now: float) -> bool:
-        """Lend a delivery that was taken to a holder; False if it may not go any more."""
-        if not super().begin(entry, holder, now):
-            return False
-        self._pace.spend(now)
-        return True
-
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
     ) -> tuple[Entry, Verdict] | None:
         """Take the result of an attempt; None when it comes too late to change anything."""
         finished = super().finish(sequence, holder, outcome, now, jitter)
-        if finished is not None and finished[1].next is not Next.GIVEN_BACK:
-            self._attempts.append(attempt_of(finished[0], outcome, self._clock.unix_ms()))
-            dead = finished[1].next is Next.DEAD
-            self._on_ended(abs(self._source.channel), outcome.delivered, dead)
-        if finished is not None and sequence <= self._skip_up_to:
+        if finished is None:
+            return None
+        entry, follows = finished[0], finished[1].next
+        if follows is not Next.GIVEN_BACK:
+            self._attempts.append(attempt_of(entry, outcome, self._clock.unix_ms()))
+            self._on_ended(self._channel, follows is Next.DELIVERED, follows is Next.DEAD)
+        if sequence <= self._skip_up_to:
             self.leave_out([Span(sequence, sequence)])  # it is not tried again
         return finished
 
@@ -357,7 +350,8 @@ class Queue(Order):
 
     def record(self) -> None:
         """Have what changed written soon."""
-        marks, floor = self.changes(), self.floor
+        floor = self.floor
+        marks = self.changes(floor)
         skipped = above(joined(self._skipped), floor) if self._skipped else ()
         if not (marks or self._attempts or skipped or floor > self._noted_floor):
             return
@@ -456,7 +450,7 @@ class Queue(Order):
         self._throttled = False
         if limit <= 0 or not self.has_ready or not fits(0):
             return []
-        allowance = self._pace.allowance(self._clock.monotonic())
+        allowance = self.pace.allowance(self._clock.monotonic())
         if not allowance:
             self._throttled = True
             return []

@@ -121,6 +121,7 @@ class Reader:
         self._keys = set[str]()  # of which something is under way, in any queue
         self._held_back: dict[str, int] = {}  # keys, and the last of each that may go
         self._live = self._queue(claim)
+        self._live_name = str(claim.reader)  # in the ids of its deliveries
         self._follow_filter()
         facts = {"channel": channel.name, "subscription": subscription.name}
         self._replays = ReplayQueues(store, clock, subscription.number, self._queue, facts)
@@ -210,9 +211,7 @@ class Reader:
         is_idle = not live.has_ready  # then all that may go is among these
         if not live.feed(change, documents, self._clock.monotonic()):
             self._wake.set()
-        elif is_idle and self._once is None and self._sink_for(0) is not None:
-            self._send_fed(change)
-        else:
+        elif not (is_idle and self._once is None and self._send_fed(change)):
             self.wake()
 
     def tick(self, now: float) -> None:
@@ -244,17 +243,21 @@ class Reader:
         queue, sequence = self._lent(delivery)
         if queue is None:
             return None
-        jitter = 0.0
-        self._failing = not outcome.delivered
+        now, jitter = self._clock.monotonic(), 0.0
         if outcome.delivered:
-            self.alive_at = self._clock.monotonic()
+            self.alive_at, self._failing = now, False
         else:
+            self._failing = True
             jitter = random.uniform(-1, 1)  # noqa: S311  (it spreads retries, it guards nothing)
-        finished = queue.finish(sequence, sink, outcome, self._clock.monotonic(), jitter)
+        finished = queue.finish(sequence, sink, outcome, now, jitter)
         if finished is None:
             return None
         entry, verdict = finished
-        self._count(entry, outcome, is_replay=queue.is_replay)
+        self._metrics.attempt(self.channel.name, outcome)
+        if verdict.next is Next.DELIVERED and not queue.is_replay:
+            self.delivered += 1
+            took_ms = self._clock.unix_ms() - entry.received_at
+            self._metrics.delivered(self.channel.name, took_ms / 1_000)
         if self._tracing is not None:
             self._tracing.ended(delivery, entry.attempt, outcome, self._clock.unix_ms())
         if verdict.next is Next.PAUSED and not self.paused:
@@ -325,9 +328,9 @@ class Reader:
     def _lent(self, delivery: str) -> tuple[Queue | None, int]:
         """The queue that a delivery's id names, if there is one, and its sequence there."""
         reader, _, sequence = delivery.partition(".")
-        number = int(reader)
-        is_live = number == self._live.number
-        return self._live if is_live else self._replays.get(number), int(sequence)
+        if reader == self._live_name:
+            return self._live, int(sequence)
+        return self._replays.get(int(reader)), int(sequence)
 
     @property
     def _policy(self) -> Policy:
@@ -418,33 +421,42 @@ class Reader:
         """Lend what may go; False when that was nothing."""
         sent = False
         for entry, event in await queue.take(self._limit(queue), self._sink_for):
-            sent |= self._lend(queue, entry, event)
+            sent |= self._lend(queue, entry, event, self._sink_for(entry.size))
         return sent
 
-    def _send_fed(self, change: EventsStored) -> None:
-        """Lend what may go of events that were just fed to a live queue which had nothing ready."""
-        first = change.up_to - len(change.events) + 1
-        for entry in self._live.pick(min(len(change.events), self._limit(self._live))):
-            event = change.events[entry.sequence - first]
-            if not (self._live.may_go(entry, event) and self._lend(self._live, entry, event)):
-                self.wake()  # a smaller one behind it may go
+    def _send_fed(self, change: EventsStored) -> bool:
+        """Lend what may go of events that were just fed to a live queue which had nothing ready.
 
-    def _lend(self, queue: Queue, entry: Entry, event: Event) -> bool:
-        sink = self._sink_for(entry.size)
+        Returns:
+            False where some stay: there may be room for a smaller one.
+        """
+        live, events, went = self._live, change.events, True
+        first = change.up_to - len(events) + 1
+        for entry in live.pick(len(events)):
+            event, sink = events[entry.sequence - first], self._sink_for(entry.size)
+            # Its gate is asked of what would go: it may begin a hand-off.
+            may_go = sink is None or live.may_go(entry, event)
+            went &= may_go and self._lend(live, entry, event, sink)
+        return went
+
+    def _lend(self, queue: Queue, entry: Entry, event: Event, sink: Sink | None) -> bool:
         if sink is None:
             queue.put_back(entry)
-        elif queue.begin(entry, sink, self._clock.monotonic()):
-            self._sinks.served(sink)
-            if queue.is_replay:  # live traffic always comes first
-                self._replays.served(queue)
-            entry.received_at = event.head.received_at
-            sink.deliver(self._traced(self._delivery(queue, entry, event)))
-            return True
-        return False
+            return False
+        now = self._clock.monotonic()
+        if not queue.begin(entry, sink, now):
+            return False
+        self._sinks.served(sink)
+        if queue.is_replay:  # live traffic always comes first
+            self._replays.served(queue, now)
+        entry.received_at = event.head.received_at
+        delivery = self._delivery(queue, entry, event)
+        sink.deliver(delivery if self._tracing is None else self._traced(delivery, self._tracing))
+        return True
 
     def _sink_for(self, size: int) -> Sink | None:
         """The sink that a body of so many bytes goes to now, if any does."""
-        if self._stopped or self._draining or self.paused:
+        if self._stopped or self._draining or self.subscription.config.paused:
             return None
         return self._sinks.accepting(size)
 
@@ -479,20 +491,11 @@ class Reader:
             body=event.body,
         )
 
-    def _traced(self, delivery: Delivery) -> Delivery:
+    def _traced(self, delivery: Delivery, tracing: Tracing) -> Delivery:
         """The delivery as it goes, with what its target is to go on with the trace from."""
-        if self._tracing is None:
-            return delivery
         names = self.channel.name, self.subscription.name
-        traceparent = self._tracing.lent(*names, delivery, self._clock.unix_ms())
+        traceparent = tracing.lent(*names, delivery, self._clock.unix_ms())
         return msgspec.structs.replace(delivery, traceparent=traceparent)
-
-    def _count(self, entry: Entry, outcome: Outcome, *, is_replay: bool) -> None:
-        self._metrics.attempt(self.channel.name, outcome)
-        if outcome.delivered and not is_replay:
-            self.delivered += 1
-            took_ms = self._clock.unix_ms() - entry.received_at
-            self._metrics.delivered(self.channel.name, took_ms / 1_000)
 
     def _record(self) -> None:
         for queue in self._queues:
@@ -501,9 +504,16 @@ class Reader:
     def _look_now(self) -> None:
         """What results and time have changed is recorded, and followed."""
         self._look = None
-        self._record()
-        self._wake_when_due()
-        self.wake()
+        if self._replays:
+            self._record()
+            self._wake.set()
+            return
+        live = self._live
+        live.record()
+        if live.due_at is not None:
+            self._wake_when_due()
+        if live.has_work and self._sink_for(0) is not None:
+            self._wake.set()
 
     # Timers
 

@@ -62,8 +62,9 @@ class ReplayQueues:
         """The queue of a replay, while there is one."""
         return self._queues.get(number)
 
-    def served(self, queue: Queue) -> None:
-        """One got something: the others come first the next time."""
+    def served(self, queue: Queue, now: float) -> None:
+        """One got something: its rate counts it, and the others come first the next time."""
+        queue.pace.spend(now)
         self._queues[queue.number] = self._queues.pop(queue.number)
 
     def close(self) -> None:

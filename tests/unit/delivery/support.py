@@ -15,6 +15,7 @@ from relay_protocol.values import Delivery, Outcome
 from relay_server.configs import Policy
 from relay_server.delivery.lanes import Entry
 from relay_server.delivery.order import Order
+from relay_server.delivery.queue import Gate
 from relay_server.delivery.reader import Reader
 from relay_server.errors import StoreUnavailable
 from relay_server.filters.document import Documents
@@ -176,7 +177,8 @@ class Line:
 
     def marks(self) -> dict[int, Mark]:
         """What changed since the last time."""
-        return {m.sequence: m for m in sorted(self.order.changes(), key=lambda m: m.sequence)}
+        changed = self.order.changes(self.order.floor)
+        return {m.sequence: m for m in sorted(changed, key=lambda m: m.sequence)}
 
 
 @dataclass
@@ -198,12 +200,13 @@ class World:
     handed_along: bool = True
 
     @asynccontextmanager
-    async def reader(self, *sinks: FakeSink) -> AsyncIterator[Reader]:
+    async def reader(self, *sinks: FakeSink, gate: Gate | None = None) -> AsyncIterator[Reader]:
         """A running reader, ticked as the hub does; stopped at the end."""
         claim = await self.store.claim(self.subscription.number)
         assert claim is not None
         clock = running_clock()
-        reader = Reader(self.store, self.channel, self.subscription, claim, clock, self.metrics)
+        parts = self.store, self.channel, self.subscription, claim, clock, self.metrics
+        reader = Reader(*parts, gate=gate)
         for sink in sinks:
             sink.reader = reader
             reader.add(sink)

@@ -341,7 +341,7 @@ def test_times_survive_a_restart_on_another_monotonic_clock() -> None:
     line.wait(100)
     line.begin()
     line.finish(1, BROKEN)
-    [waiting] = line.order.changes()
+    [waiting] = line.order.changes(line.order.floor)
     assert (waiting.due_at, waiting.failing_since) == (START_MS + 105_000, START_MS + 100_000)
 
     later = Order(Claim(1, 2, Progress(0, (waiting,))), Policy(), 7_000.0, START_MS + 102_000)

@@ -242,8 +242,8 @@ class OrderMachine(RuleBasedStateMachine):
     @rule()
     def record(self) -> None:
         """What the reader gives to the store."""
-        self.stored |= {mark.sequence: mark for mark in self.order.changes()}
         self.stored_floor = max(self.stored_floor, self.order.floor)
+        self.stored |= {m.sequence: m for m in self.order.changes(self.stored_floor)}
 
     @rule()
     def restart(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from relay_protocol.values import Delivery, Outcome, Response
-from relay_server.configs import ChannelConfig, Policy
+from relay_protocol.values import Delivery, EventHead, Outcome, Response
+from relay_server.configs import Away, ChannelConfig, Policy
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.reader import Reader
 from tests.support.events import BROKEN, DOWN, OK, new_event
@@ -318,3 +318,27 @@ async def test_a_stopped_reader_leaves_replays_to_the_one_after_it() -> None:
         await asyncio.sleep(2)
 
     assert (await world.state(replay)).delivered == 3
+
+
+@virtual_time
+async def test_a_gate_is_asked_of_what_a_sink_takes_and_of_nothing_else() -> None:
+    """It may begin a hand-off: not for what cannot go yet."""
+    world, sink, asked = await a_world(), FakeSink(window=1), list[int]()
+    world.subscription = await world.store.change_subscription(
+        world.subscription.number, lambda it: msgspec.structs.replace(it, away=Away.HANDOFF)
+    )
+
+    def gate(head: EventHead) -> str:
+        asked.append(head.sequence)
+        return ""
+
+    async with world.reader(sink, gate=gate):
+        await settled()
+        for key in ("a", "b"):
+            await world.store.append(world.channel.number, new_event(key=key))
+        await settled()
+        assert (sink.sequences, asked) == ([1], [1])
+        sink.answer_all(OK)
+        await until(lambda: sink.sequences == [1, 2])
+
+    assert asked == [1, 2]
