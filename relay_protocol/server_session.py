@@ -110,11 +110,10 @@ class ServerSession:
             ProtocolError: It is not allowed now; the connection must be closed with 4400.
         """
         self._liveness.heard(now)
+        if self.state is State.OPEN and isinstance(message, Result):  # what comes most often
+            # Otherwise a duplicate, or too late: it was settled or freed before.
+            return message if self._forget(message.delivery) else None
         match self.state, message:
-            # First what comes most often.
-            case State.OPEN, Result(delivery):
-                # Otherwise a duplicate, or too late: it was settled or freed before.
-                return message if self._forget(delivery) else None
             case State.CLOSED, _:
                 return None
             case State.CONNECTING, Hello(window=window):
@@ -155,7 +154,8 @@ class ServerSession:
         A body that is not small goes in chunks.
         """
         size = len(delivery.body)
-        self._forget(delivery.id)  # a lease that ran out may be sent again
+        if delivery.id in self._window:
+            self._forget(delivery.id)  # a lease that ran out may be sent again
         self._window.take(delivery.id, size)
         whole = size <= CHUNK_BYTES
         if not whole:

@@ -87,13 +87,14 @@ class Window:
     def take(self, delivery: str, size: int) -> None:
         """Count one that is sent; `accepts` said yes to it, and its id is not under way."""
         assert delivery not in self._under_way, "counted twice"
-        fits = self._bytes + size <= self._size and len(self._under_way) < self._deliveries
+        weigh = self._bytes + size
+        fits = weigh <= self._size and len(self._under_way) < self._deliveries
         assert fits or self.accepts(size), self.refusal(size)
         self._under_way[delivery] = size
         if size > self._size:
             self._large = delivery
         else:
-            self._bytes += size
+            self._bytes = weigh
 
     def give_back(self, delivery: str) -> int | None:
         """Count one that ended: the bytes of its body, or None if it was not under way."""

@@ -225,43 +225,44 @@ class Connection:
         self._perform(self._session.go_away(reason, retry_after_s))
 
     async def _read(self) -> None:
-        async for message in self._socket:
+        while True:
+            message = await self._socket.receive()
             now = self._context.clock.monotonic()
             match message.type:
                 case WSMsgType.BINARY:
-                    await self._receive(message.data, now)
+                    if (hello := self._receive(message.data, now)) is not None:
+                        await self._join(hello, message.data)
                 case WSMsgType.PING:
                     self._session.heard(now)
                     self._pings = [*self._pings[1 - MAX_PINGS :], message.data]
                     self._wake.set()
                 case WSMsgType.PONG:
                     self._session.heard(now)
+                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED:
+                    return
                 case WSMsgType.ERROR:  # aiohttp has said so to the client already
                     self._protocol_error(f"not a frame that is understood here: {message.data}")
                 case _:
                     self._protocol_error("only binary messages are understood here")
 
-    async def _receive(self, frame: bytes, now: float) -> None:
+    def _receive(self, frame: bytes, now: float) -> Hello | None:
+        """Carry out what a frame says, but for a hello: that has to wait for the store."""
         try:
             for message in unpack_client(frame, batches=self._session.batches):
-                accepted = self._session.receive(message, now)
-                if isinstance(accepted, Hello):
-                    await self._join(accepted, frame)
-                elif accepted is not None:
-                    self._take(accepted)
+                match self._session.receive(message, now):
+                    case Result() as result:
+                        self._settle(result)
+                    case Working(deliveries):
+                        self._extend(deliveries)
+                    case Pause(subscription):
+                        self._readers[subscription].hold(self, "its target is not there")
+                    case Resume(subscription):
+                        self._readers[subscription].let_go(self)
+                    case Hello() as hello:  # comes before batches are agreed on: by itself
+                        return hello
         except ProtocolError as exc:
             self._protocol_error(str(exc))
-
-    def _take(self, message: Result | Working | Pause | Resume) -> None:
-        match message:
-            case Result():
-                self._settle(message)
-            case Working(deliveries):
-                self._extend(deliveries)
-            case Pause(subscription):
-                self._readers[subscription].hold(self, "its target is not there")
-            case Resume(subscription):
-                self._readers[subscription].let_go(self)
+        return None
 
     def _perform(self, effects: Sequence[ServerEffect]) -> None:
         """Carry out what the session decided; what has to wait is left to the writer."""
@@ -380,7 +381,9 @@ class Connection:
             for reader in self._readers.values():
                 reader.wake()
         verdict = self._lent.pop(result.delivery).finish(self, result.delivery, result.outcome)
-        if verdict is not None and self._session.verdicts and verdict.next in _FOLLOWS:
+        if verdict is None or verdict.next is Next.DELIVERED or not self._session.verdicts:
+            return
+        if verdict.next in _FOLLOWS:
             follows, after_ms = _FOLLOWS[verdict.next], round(verdict.after_s * 1_000)
             self._send(Verdict(result.delivery, follows, after_ms))
 

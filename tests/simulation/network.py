@@ -307,13 +307,10 @@ class ServerEnd(_End):
         self._received: deque[WSMessage] = deque()
         self._closing = False
 
-    def __aiter__(self) -> ServerEnd:
-        return self
-
-    async def __anext__(self) -> WSMessage:
+    async def receive(self) -> WSMessage:
         while not self._received:
             if self.lost or self._closing:
-                raise StopAsyncIteration
+                return WSMessage(WSMsgType.CLOSED, None, None)
             await self._wait_for_news()
         return self._received.popleft()
 

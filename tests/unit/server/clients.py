@@ -124,7 +124,9 @@ async def join_deaf(
     ours = there._transport.get_extra_info("socket")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
-    await there._receive(encode(Hello(VERSION, "x", (Wanted("chatwoot"),), 32)), served.clock.now)
+    hello = Hello(VERSION, "x", (Wanted("chatwoot"),), 32)
+    assert there._receive(encode(hello), served.clock.now) == hello
+    await there._join(hello, encode(hello))
     await store(served, 20, size=200_000)
     await until(lambda: there._sending_since is not None)
     await settled()
