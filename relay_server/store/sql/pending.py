@@ -73,15 +73,17 @@ class _Change:
 
     def add(self, progress: Progress) -> None:
         """Have what is newer of the same claim written, too."""
-        self.floor = max(self.floor, progress.floor)
-        for mark in progress.marks:
-            self.marks[mark.sequence] = mark
+        if progress.floor > self.floor:
+            self.floor = progress.floor
         self.attempts += progress.attempts
         if self.reader < 0:
             self.redeemed.update(a.sequence for a in progress.attempts if a.delivered)
+        if progress.marks:
+            self.marks |= {mark.sequence: mark for mark in progress.marks}
         if progress.skipped:
             self.skipped = joined([*self.skipped, *progress.skipped])
-        self._bound()
+        if progress.marks or progress.skipped or len(self.attempts) > MAX_ATTEMPTS:
+            self._bound()
 
     def join(self, newer: _Change) -> None:
         """Have what was added since written, too."""
@@ -279,14 +281,14 @@ class Pending:
 
     def add(self, claim: Claim, progress: Progress) -> bool:
         """Add progress; True when nothing waited before."""
+        reader, epoch = claim.reader, claim.epoch
         with self._lock:
             first = not self._changes
-            change = self._changes.get(claim.reader)
-            if change is None or change.epoch < claim.epoch:
-                base = claim.progress.floor
-                change = _Change(claim.reader, claim.epoch, base, progress.floor)
-                self._changes[claim.reader] = change
-            if change.epoch == claim.epoch:
+            change = self._changes.get(reader)
+            if change is None or change.epoch < epoch:
+                change = _Change(reader, epoch, claim.progress.floor, progress.floor)
+                self._changes[reader] = change
+            if change.epoch == epoch:
                 change.add(progress)
             return first
 
