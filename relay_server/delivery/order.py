@@ -229,7 +229,8 @@ class Order:
                 self._append(outline, lane, after, bound, now)
             elif outline.sequence > read_up_to:
                 self._add(outline, Lane(), now)
-        self.read_up_to = max(read_up_to, up_to)
+        if up_to > read_up_to:
+            self.read_up_to = up_to
         if self._spilled:
             self._mend(after, up_to, bound)
 
@@ -447,9 +448,9 @@ class Order:
                 self._end(entry, lane, State.DEAD, now)
 
     def _end(self, entry: Entry, lane: Lane, state: State, now: float) -> None:
-        entry.state = state
+        entry.state, entry.changed_at = state, now
+        self._changed[entry.sequence] = entry
         self._settle(entry, lane)
-        self._note(entry, now)
 
     def _park(self, entry: Entry, lane: Lane, after_s: float, now: float) -> None:
         if after_s <= 0:
@@ -548,8 +549,8 @@ class Order:
     # What the store is told.
 
     def _note(self, entry: Entry, now: float | None = None) -> None:
-        settled = entry.state in (State.DELIVERED, State.DEAD)
-        assert settled or entry.sequence > self._floor, "marked below the floor"
+        """Have one recorded that is not settled."""
+        assert entry.sequence > self._floor, "marked below the floor"
         entry.changed_at = now
         self._changed[entry.sequence] = entry
 

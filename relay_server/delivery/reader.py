@@ -253,11 +253,11 @@ class Reader:
         if finished is None:
             return None
         entry, verdict = finished
-        self._metrics.attempt(self.channel.name, outcome)
+        channel = self.channel.name
+        self._metrics.attempt(channel, outcome)
         if verdict.next is Next.DELIVERED and not queue.is_replay:
             self.delivered += 1
-            took_ms = self._clock.unix_ms() - entry.received_at
-            self._metrics.delivered(self.channel.name, took_ms / 1_000)
+            self._metrics.delivered(channel, (self._clock.unix_ms() - entry.received_at) / 1_000)
         if self._tracing is not None:
             self._tracing.ended(delivery, entry.attempt, outcome, self._clock.unix_ms())
         if verdict.next is Next.PAUSED and not self.paused:

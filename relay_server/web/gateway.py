@@ -260,6 +260,8 @@ class Connection:
                         self._readers[subscription].let_go(self)
                     case Hello() as hello:  # comes before batches are agreed on: by itself
                         return hello
+                    case None:  # too late, or after a close
+                        pass
         except ProtocolError as exc:
             self._protocol_error(str(exc))
         return None
@@ -450,8 +452,9 @@ class Connection:
         """Write what was said in this turn: each write is a call of the system."""
         said, self._said, self._unwritten = self._said, [], 0
         if said and not self._transport.is_closing():
-            frames = batch(said) if self._session.batches else said
-            self._transport.write(b"".join(map(_framed, frames)))
+            if len(said) > 1 and self._session.batches:
+                said = batch(said)
+            self._transport.write(b"".join(map(_framed, said)))
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         """A writer that failed must not leave a client waiting for nothing."""
