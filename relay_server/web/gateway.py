@@ -5,10 +5,11 @@
 
 Where the socket takes it, what is said in one turn of the event loop is written as one at its end,
 by a callback: a task and a call of the system for each cost more than the frames. To a client that
-takes batches it goes in few frames, too. Two tasks serve a connection. The one that reads takes a
-frame at a time, and waits for nothing but the store, when a client joins. The one that writes has
-what must wait: pongs and pings, the outbox while the socket takes no more, and one chunk of a large
-body whenever that is empty: no body holds up a heartbeat.
+takes batches it goes in few frames, too. Two tasks serve a connection, while the request's own
+waits for the end. The one that reads takes a frame at a time, and waits for nothing but the store,
+when a client joins. The one that writes has what must wait: pongs and pings, the outbox while the
+socket takes no more, and one chunk of a large body whenever that is empty: no body holds up a
+heartbeat.
 
 A client that takes nothing is bounded twice: at `MAX_QUEUED_BYTES` of frames that wait to be sent
 it is lent nothing more, whatever its window says, and after `SEND_DEADLINE_S` it is cut.
@@ -171,7 +172,8 @@ class Connection:
         writer = asyncio.create_task(self._write(), name="connection writer")
         writer.add_done_callback(self._written)
         try:
-            await self._read()
+            # By itself: what wakes it need not pass all that the request was handed on by.
+            await asyncio.create_task(self._read(), name="connection reader")
         finally:
             # Before the slow end: what was lent to this client, another one may get at once.
             self._context.hub.remove(self)
