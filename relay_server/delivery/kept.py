@@ -14,24 +14,16 @@ CUT = "…"  # behind what is not all of an answer
 
 def attempt_of(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
     """An attempt that ended now."""
-    elapsed_ms, text = outcome.elapsed_ms, text_of(outcome)
-    if isinstance(outcome, Response):
-        how, status = "response", outcome.status
-    else:
-        how, status = outcome.kind.value, None
-    started_at = now_ms - elapsed_ms
-    return Attempt(entry.sequence, entry.attempt, started_at, elapsed_ms, how, status, text)
-
-
-def text_of(outcome: Outcome) -> str:
-    """The part of an outcome that helps to see what a target did with an event."""
+    elapsed_ms = outcome.elapsed_ms
+    begun = entry.sequence, entry.attempt, now_ms - elapsed_ms, elapsed_ms
     if isinstance(outcome, Failure):
-        return outcome.text[:TEXT_BYTES]
-    return _beginning(outcome) if outcome.body else ""
+        return Attempt(*begun, outcome.kind.value, text=outcome.text[:TEXT_BYTES])
+    text = beginning_of(outcome) if outcome.body else ""
+    return Attempt(*begun, "response", outcome.status, text)
 
 
-def _beginning(answer: Response) -> str:
-    """The beginning of an answer's body, as text."""
+def beginning_of(answer: Response) -> str:
+    """The beginning of an answer's body, as text: it helps to see what a target did."""
     body, most = answer.body, TAKEN_BYTES if answer.delivered else TEXT_BYTES
     if (plain := inflated(body, answer.headers, most + 1)) is not None:
         body = plain

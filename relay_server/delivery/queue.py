@@ -352,13 +352,15 @@ class Queue(Order):
         """Have what changed written soon."""
         floor = self.floor
         marks = self.changes(floor)
-        skipped = above(joined(self._skipped), floor) if self._skipped else ()
+        skipped: Sequence[Span] = ()
+        if self._skipped:
+            skipped = above(joined(self._skipped), floor)
+            self._skipped.clear()
         if not (marks or self._attempts or skipped or floor > self._noted_floor):
             return
         self._noted_floor = floor
         progress = Progress(floor, tuple(marks), tuple(self._attempts), tuple(skipped))
         self._attempts.clear()
-        self._skipped.clear()
         self._store.record(self.claim, progress)
 
     def stop(self) -> None:

@@ -80,9 +80,11 @@ class _Change:
             self.redeemed.update(a.sequence for a in progress.attempts if a.delivered)
         if progress.marks:
             self.marks |= {mark.sequence: mark for mark in progress.marks}
+            self._bound()
         if progress.skipped:
             self.skipped = joined([*self.skipped, *progress.skipped])
-        if progress.marks or progress.skipped or len(self.attempts) > MAX_ATTEMPTS:
+            self._bound()
+        if len(self.attempts) > MAX_ATTEMPTS:
             self._bound()
 
     def join(self, newer: _Change) -> None:

@@ -7,8 +7,14 @@ import zlib
 
 import pytest
 
-from relay_protocol.values import Failure, FailureKind, Response
-from relay_server.delivery.kept import CUT, TAKEN_BYTES, TEXT_BYTES, text_of
+from relay_protocol.values import Failure, FailureKind, Outcome, Response
+from relay_server.delivery.kept import CUT, TAKEN_BYTES, TEXT_BYTES, attempt_of
+from relay_server.delivery.lanes import Entry
+
+
+def kept_of(outcome: Outcome) -> str:
+    """The text of the attempt that ended so."""
+    return attempt_of(Entry(1, "", 0), outcome, 0).text
 
 
 @pytest.mark.parametrize(
@@ -17,26 +23,26 @@ from relay_server.delivery.kept import CUT, TAKEN_BYTES, TEXT_BYTES, text_of
 def test_of_an_answer_the_beginning_is_kept_and_whether_there_was_more(
     status: int, most: int
 ) -> None:
-    assert text_of(Response(status)) == ""
-    assert text_of(Response(status, body=b"x" * most)) == "x" * most
-    assert text_of(Response(status, body=b"x" * (most + 1))) == "x" * most + CUT
+    assert kept_of(Response(status)) == ""
+    assert kept_of(Response(status, body=b"x" * most)) == "x" * most
+    assert kept_of(Response(status, body=b"x" * (most + 1))) == "x" * most + CUT
 
 
 def test_of_a_failure_the_beginning_is_kept() -> None:
     failure = Failure(FailureKind.NETWORK, "x" * (TEXT_BYTES + 1))
-    assert text_of(failure) == "x" * TEXT_BYTES
+    assert kept_of(failure) == "x" * TEXT_BYTES
 
 
 def test_no_character_is_cut_in_two() -> None:
     said = "x" + "ã" * TAKEN_BYTES
-    assert text_of(Response(200, body=said.encode())) == said[: TAKEN_BYTES // 2] + CUT
+    assert kept_of(Response(200, body=said.encode())) == said[: TAKEN_BYTES // 2] + CUT
 
 
 def test_a_compressed_answer_is_kept_as_it_was_before() -> None:
     said, header = b'{"status": "queued"}', b"Content-Encoding"
     for coding, packed in ((b"gzip", gzip.compress(said)), (b"Deflate", zlib.compress(said))):
-        assert text_of(Response(200, ((header, coding),), packed)) == said.decode()
+        assert kept_of(Response(200, ((header, coding),), packed)) == said.decode()
     bomb = gzip.compress(b"0" * 10_000_000)
-    assert text_of(Response(200, ((header, b"gzip"),), bomb)) == "0" * TAKEN_BYTES + CUT
+    assert kept_of(Response(200, ((header, b"gzip"),), bomb)) == "0" * TAKEN_BYTES + CUT
     # What is no gzip is kept as it came.
-    assert text_of(Response(200, ((header, b"gzip"),), said)) == said.decode()
+    assert kept_of(Response(200, ((header, b"gzip"),), said)) == said.decode()
