@@ -268,7 +268,7 @@ async def test_a_client_that_comes_back_says_how_long_it_heard_nothing() -> None
 
 async def test_pongs_keep_a_quiet_connection() -> None:
     """The session hears of each one."""
-    async with connected(heartbeat_s=0.2) as (relay, client):
+    async with connected(heartbeat_s=0.5) as (relay, client):
         heard, hear = [], client.session.heard
 
         def note(now: float) -> None:
@@ -276,7 +276,7 @@ async def test_pongs_keep_a_quiet_connection() -> None:
             hear(now)
 
         client.session.heard = note  # type: ignore[method-assign]
-        await until(lambda: len(heard) >= 4)
+        await until(lambda: len(heard) >= 3)  # two that are missed end it
 
         assert len(relay.connections) == 1
         assert client.told(Lost) == []

@@ -7,9 +7,9 @@ import asyncio
 import apsw
 import pytest
 
-from relay_client.chatwoot import Key, Ledger, State, Talk, lanes, turns
+from relay_client.chatwoot import Bot, Key, Ledger, State, Talk, lanes, turns
 from relay_client.chatwoot.testing import Fault, Trial
-from tests.support.waiting import until
+from tests.support.waiting import LONG_S, until
 from tests.unit.client.chatwoot.bots import Gate, ends, repeat
 from tests.unit.client.chatwoot.fixtures import changed
 
@@ -49,10 +49,18 @@ async def test_a_message_by_two_webhooks_is_answered_once(trial: Trial) -> None:
     assert any("it was taken before" in line for line in trial.lines)
 
 
+async def falls_silent(trial: Trial, bot: Bot) -> None:
+    """Have so long pass since what the customer wrote that an answer is thought of."""
+    await trial.chatwoot.echoes.settled()
+    with bot.ledger.writing() as connection:
+        connection.execute("UPDATE turns SET due_at = 0 WHERE settled_at IS NULL")
+
+
 async def test_a_burst_of_four_is_answered_once(trial: Trial) -> None:
-    async with trial.running(repeat, burst_s=0.3) as running:
+    async with trial.running(repeat, burst_s=LONG_S) as running:
         for text in ("Oi!", "Tudo bem?", "Queria um bolo", "de fubá"):
             await trial.says(text)
+        await falls_silent(trial, running)
         await trial.rested(running)
 
     assert trial.answers == ["You said: Oi!\nTudo bem?\nQueria um bolo\nde fubá"]
@@ -114,9 +122,10 @@ async def test_a_receipt_for_what_a_human_said_before_is_no_answer(trial: Trial)
 
 
 async def test_a_message_that_is_deleted_in_time_is_not_answered(trial: Trial) -> None:
-    async with trial.running(repeat, burst_s=0.2) as running:
+    async with trial.running(repeat, burst_s=LONG_S) as running:
         said = await trial.says("Meu CPF é 000.000.000-00")
         await trial.chatwoot.delete(318, said["id"])
+        await falls_silent(trial, running)
         await trial.rested(running)
         assert running.memory.history(KEY) == []
 
@@ -150,9 +159,10 @@ async def test_a_question_that_waited_for_long_and_was_deleted_is_not_thought_of
 ) -> None:
     monkeypatch.setattr(turns, "STALE_S", 0.0)
     gate = Gate()  # that nobody opens
-    async with trial.running(gate.reply, burst_s=0.2) as running:
+    async with trial.running(gate.reply, burst_s=LONG_S) as running:
         said = await trial.says("Oi!")
         said["content_attributes"] = {"deleted": True}
+        await falls_silent(trial, running)
         await trial.rested(running)
 
     assert trial.answers == []
@@ -165,9 +175,9 @@ async def test_what_was_written_beside_a_deleted_message_is_answered(
     trial: Trial, deleted: int, is_told: bool
 ) -> None:
     gate, texts = Gate(), ["Dois bolos", "de fubá"]
-    async with trial.running(gate.reply, burst_s=0.2) as running:
+    async with trial.running(gate.reply, burst_s=LONG_S) as running:
         said = [await trial.says(text) for text in texts]
-        await trial.chatwoot.echoes.settled()
+        await falls_silent(trial, running)
         await gate.asked(1)
         if is_told:
             await trial.chatwoot.delete(318, said[deleted]["id"])
