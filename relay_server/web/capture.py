@@ -267,11 +267,9 @@ def sender_address(
 
 def address_behind(peer: str, forwarded_for: bytes, proxies: Sequence[Network]) -> str:
     """Who is behind the proxies that are known: the last hop that is none of them."""
-    address = peer
-    hops = [address_of(hop) for hop in forwarded_for.decode("latin-1").split(",")]
-    hops = [hop for hop in hops if hop]
+    address, hops = peer, forwarded_for.decode("latin-1").split(",")
     while hops and is_inside(address, proxies):
-        address = hops.pop()
+        address = address_of(hops.pop()) or address  # an empty one says nothing
     return address
 
 
