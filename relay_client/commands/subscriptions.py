@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay_client.commands.meant import NAMED_HELP, channel_of, name_of
+from relay_client.commands.meant import NAMED_HELP, channel_of, event_of, name_of
 from relay_client.options import Given, Name, asking
-from relay_protocol.text import harmless
+from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import duration, when, zoned
 from relay_terminal.program import confirmed
 from relay_terminal.retold import retold
@@ -69,6 +69,30 @@ async def skip(
         return [text, _("To get some after all: relay-client replay --since 2h")]
 
     given.show({"channel": where, "subscription": who, "skipped": skipped}, lines)
+
+
+@app.command()
+@asking
+async def give_up(
+    given: Given,
+    event: Annotated[str, typer.Argument(help=NAMED_HELP)],
+    name: Name = None,
+) -> None:
+    """Have a webhook that your app fails at tried no more: its conversation goes on without it."""
+    from relay_client.answers import Delivery
+
+    who = await name_of(given)
+    found = (await given.api.event(await event_of(given, event))).read()
+    path = f"{given.api.subscription(found.channel, who)}/give-up"
+    answer = await given.api.ask("POST", path, Delivery, {"event": found.id})
+
+    def lines() -> list[str]:
+        text = _("{name} does not get {event} again: it is dead.")
+        again = _("To get it after all: relay-client replay {event}")
+        named = {"name": harmless(who), "event": short_id(found.id)}
+        return [text.format(**named), again.format(**named)]
+
+    given.show(answer.whole, lines)
 
 
 @subscription.command("list")

@@ -14,9 +14,9 @@ import typer
 
 from relay_protocol.text import harmless, short_id
 from relay_server.cli.command import Work, command, print_json, target_of
-from relay_server.cli.options import Channel, Json, moment
+from relay_server.cli.options import Channel, Json, Subscription, moment
 from relay_server.cli.text import MAX_CELL_CHARS, lines, pairs, table, when, zoned
-from relay_server.errors import EventNotFound, InvalidValue
+from relay_server.errors import EventNotFound, InvalidValue, NothingSelected
 from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.meant import Filter, Key, Kind, Since, State, Until, Words
@@ -100,6 +100,13 @@ def show_event(result: Json) -> None:
         template = _("{time}  hand-off of {name}: {step}: {text}")
         where = {"time": when(step["at"]), "name": step["subscription"], "step": step["step"]}
         lines(template.format(**where, text=harmless(text)))
+
+
+def show_given_up(result: Json) -> None:
+    """What became of the delivery, and how it comes after all."""
+    lines(
+        _delivery(result), _("relay-server dead replay ID delivers one after all; --all every one.")
+    )
 
 
 def _line(event: Json, *more: str) -> str:
@@ -347,3 +354,30 @@ def events_save(
         )
 
     return found
+
+
+@command(app, "give-up", show_given_up)
+def events_give_up(
+    event: Annotated[str, typer.Argument(help="Its id, the end of it, or latest.")],
+    subscription: Subscription = None,
+) -> Work:
+    """Try a delivery that fails no more, so that its conversation goes on; it is dead then."""
+
+    async def given_up(api: Api) -> Json:
+        whole = await api.call("GET", target_of("events", await _named(api, event)))
+        names = [subscription] if subscription else _tried_again(whole["deliveries"])
+        if not names:
+            raise NothingSelected(_("no delivery of it fails and is tried again"))
+        if len(names) > 1:
+            several = _("several are tried again: say --subscription, of {names}")
+            raise InvalidValue(several.format(names=", ".join(names)))
+        of = "channels", whole["channel"], "subscriptions", names[0]
+        return await api.call("POST", target_of(*of, "give-up"), {"event": whole["id"]})
+
+    return given_up
+
+
+def _tried_again(deliveries: Sequence[Json]) -> list[str]:
+    """The subscriptions whose own delivery of an event failed, and is not settled."""
+    unsettled = [one for one in deliveries if one["state"] in ("waiting", "under_way")]
+    return [one["subscription"] for one in unsettled if one["attempt"] and not one["replay"]]

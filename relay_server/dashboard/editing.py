@@ -76,7 +76,7 @@ class Draft:
 async def edit(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /events/{id}/edit`: the request, to be changed; `?try=` is one that was made of it."""
     found = await show_event(visitor.who, request.match_info["id"])
-    if not _is_editable(found):
+    if not is_editable(found):
         text = _(
             "its body is no text, or too large to be edited on a page:"
             " POST /api/v1/events takes any"
@@ -85,7 +85,7 @@ async def edit(request: web.Request, visitor: Visitor) -> web.Response:
     tried = found
     if id_ := request.query.get("try"):
         tried = await show_event(visitor.who, id_)
-        if tried.edited_from != found.id or not _is_editable(tried):
+        if tried.edited_from != found.id or not is_editable(tried):
             raise InvalidValue(_("this was not made of the event, or cannot be edited on a page"))
     headers = [(n, v) for n, v in tried.headers if not n.lower().startswith(RELAYS_OWN)]
     body = await asyncio.to_thread(_shown_body, visitor, tried, found)
@@ -184,7 +184,8 @@ async def _check_sure(visitor: Visitor, event: EventView, draft: Draft, fields: 
         raise Forbidden(text.format(name=draft.subscription))
 
 
-def _is_editable(event: EventView) -> bool:
+def is_editable(event: EventView) -> bool:
+    """Whether a page can change it: its body is there, and a text that is not too large."""
     return event.body is not None and event.kept and event.size <= MAX_EDITED_HERE
 
 

@@ -14,6 +14,7 @@ from relay_server.bodies.hidden import body_without_secrets
 from relay_server.bodies.scripts import Language
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
 from relay_server.bodies.tree import Node
+from relay_server.dashboard.editing import is_editable
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.sure import Question, ask
@@ -34,6 +35,7 @@ from relay_server.operations.bodies import (
     show_secret,
     show_tree,
 )
+from relay_server.operations.dead import can_be_given_up
 from relay_server.operations.events import EventRow, EventView, show_event
 from relay_server.operations.listing import EventQuery, list_events
 from relay_server.operations.pins import NewPin, pin_event, unpin_event
@@ -125,9 +127,26 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         secrets=secrets,
         line=line,
         what_follows=what_follows,
+        can_be_given_up=can_be_given_up,
+        cannot=_why_not_again(found),
+        is_editable=is_editable(found),
         languages=[str(language) for language in Language],
         told=asked.get("told", ""),
     )
+
+
+def _why_not_again(event: EventView) -> str:
+    """Why an event cannot be replayed, whoever asks; empty where it can."""
+    if not event.kept:
+        return _(
+            "Its body was not kept once everybody had it: it cannot be sent again, edited, copied"
+            " or compared."
+        )
+    if event.damaged:
+        return _("Its stored bytes were changed: it cannot be sent again.")
+    if event.edited_from is not None:
+        return _("It was edited for one subscription: to send it again, edit it anew.")
+    return ""
 
 
 async def _has_secrets(who: Caller, event: EventView) -> bool:

@@ -50,6 +50,7 @@ from relay_server.store.feed import (
     ChannelGone,
     Claimed,
     EventsStored,
+    GivenUp,
     Promoted,
     ReplaysChanged,
     Skipped,
@@ -118,6 +119,7 @@ class Hub:
             store.feed.listen(SubscriptionChanged, self._subscription_changed),
             store.feed.listen(SubscriptionGone, self._subscription_gone),
             store.feed.listen(Skipped, self._skipped),
+            store.feed.listen(GivenUp, self._given_up),
             store.feed.listen(TokenRevoked, self._token_revoked),
             store.feed.listen(ReplaysChanged, self._replays_changed),
             store.feed.listen(Claimed, self._claimed),
@@ -335,6 +337,11 @@ class Hub:
         if (served := self.readers.get(change.subscription)) is not None:
             served.reader.skip(change.up_to)
 
+    def _given_up(self, change: GivenUp) -> None:
+        self._joins.given_up(change)
+        if (served := self.readers.get(change.subscription)) is not None:
+            served.reader.give_up(change)
+
     def _token_revoked(self, change: TokenRevoked) -> None:
         for peer in [p for p in self._peers if p.token == change.name]:
             peer.revoked()
@@ -433,6 +440,8 @@ class Hub:
         speed = Speed(self._clock.monotonic(), reader.newest)
         self.readers.add(Served(reader, [peer], speed, shared=share, forwards=forwards))
         self.taken.forget(subscription.number)
+        for change in joining.given_up:  # perhaps after the claim
+            reader.give_up(change)
         if joining.claimed is not None:  # another hub was faster, and this one is told no more
             self._give_up(joining.claimed)
         return reader

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from relay_server.store.feed import Claimed
+from relay_server.store.feed import Claimed, GivenUp
 from relay_server.values import Subscription, SubscriptionNumber
 
 
@@ -20,6 +20,7 @@ class Joining:
         number: Set while it is being claimed.
         claimed: The newest claim that was heard of since, of this hub or another.
         changed: How it is set now, if somebody changed it.
+        given_up: What of it somebody let die since.
         void: What was claimed since then is not to be relied on.
     """
 
@@ -27,6 +28,7 @@ class Joining:
     number: SubscriptionNumber | None = None
     claimed: Claimed | None = None
     changed: Subscription | None = None
+    given_up: list[GivenUp] = field(default_factory=list)
     void: bool = False
 
 
@@ -42,6 +44,7 @@ class Joins:
         joining = self._known.setdefault((channel, name), Joining())
         async with joining.lock:
             joining.claimed, joining.changed, joining.void = None, None, False
+            joining.given_up = []
             try:
                 yield joining
             finally:
@@ -51,6 +54,12 @@ class Joins:
         """A subscription is set anew."""
         if joining := self._known.get((subscription.channel, subscription.name)):
             joining.changed = subscription
+
+    def given_up(self, change: GivenUp) -> None:
+        """Deliveries of a subscription were given up."""
+        for joining in self._known.values():
+            if joining.number == change.subscription:
+                joining.given_up.append(change)
 
     def promoted(self) -> None:
         """A database took over that may not know of any claim."""

@@ -26,6 +26,8 @@ class Entry(msgspec.Struct, eq=False):  # compared by identity, ordered by seque
         failing_since: When the first counted failure came; monotonic seconds.
         changed_at: When it came to wait or was settled; None after anything else.
         noted: That it is under way was recorded.
+        marked: So was something of it before it was settled: there is a mark in the store.
+        given_up: Who let it die; empty where nobody did. It is tried no more.
         received_at: When its event came, in Unix milliseconds; 0 before it was lent once.
     """
 
@@ -42,6 +44,8 @@ class Entry(msgspec.Struct, eq=False):  # compared by identity, ordered by seque
     reason: str = ""
     changed_at: float | None = None
     noted: bool = False
+    marked: bool = False
+    given_up: str = ""
     received_at: int = 0
 
     def __lt__(self, other: Entry) -> bool:

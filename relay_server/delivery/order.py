@@ -44,6 +44,8 @@ import bisect
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
+import msgspec
+
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Outcome
 from relay_server.configs import Policy
@@ -246,6 +248,8 @@ class Order:
                 lane.offered = False  # blocked meanwhile: offered again when it opens
             elif first[1] in self._keys:
                 elsewhere.append(first)  # no more than other orders have under way
+            elif lane.ready[0].given_up:
+                self._bury(lane)
             else:
                 picked.append(lane.ready[0])
         for first in elsewhere:
@@ -262,7 +266,8 @@ class Order:
         """Lend a picked delivery to a holder; False if it may not go any more."""
         lane = self._lanes[entry.key]
         # The event was read since it was picked: one of its key may have come back meanwhile.
-        if not lane.open or lane.ready[0] is not entry or entry.key in self._keys:
+        is_first = lane.open and lane.ready[0] is entry
+        if not is_first or entry.key in self._keys or entry.given_up:
             self.put_back(entry)
             return False
         assert self._entries.get(entry.sequence) is entry, "it was settled before"
@@ -303,6 +308,22 @@ class Order:
                 self._changed.pop(entry.sequence, None)  # that it waited is not worth a mark
                 self._settle(entry, lane)
 
+    def give_up(self, sequence: int, reason: str, now: float) -> None:
+        """Let a delivery die that was tried: its key goes on without it.
+
+        While it is under way, its holder may still deliver it. One that is not known any more was
+        settled meanwhile.
+        """
+        if (mark := self._restored.get(sequence)) is not None and not mark.state.settled:
+            dead = {"state": MarkState.DEAD, "due_at": 0, "reason": reason}
+            self._restored[sequence] = msgspec.structs.replace(mark, **dead)
+        if (entry := self._entries.get(sequence)) is None:
+            return
+        entry.given_up = reason
+        if entry.state is State.WAITING:
+            self._return(entry, self._lanes[entry.key])  # it dies there, once its turn comes
+        self._note(entry, now)  # whatever is recorded of it already, this comes last
+
     def finish(
         self, sequence: int, holder: Holder, outcome: Outcome, now: float, jitter: float
     ) -> tuple[Entry, Verdict] | None:
@@ -325,6 +346,8 @@ class Order:
             verdict = retry.decide(
                 outcome, self._policy, entry.attempt, entry.failures, jitter, self._unix(now)
             )
+            if verdict.next is Next.AGAIN and entry.given_up:
+                verdict = Verdict(Next.DEAD, entry.given_up)
             self._follow(entry, lane, verdict, now)
         # Last: by now this delivery is in front of its lane again, if it is not settled.
         self._keys.discard(entry.key)
@@ -360,14 +383,17 @@ class Order:
                 self._look(entry, now)
 
     def changes(self, floor: int) -> Sequence[Mark]:
-        """Marks that changed since the last call, but for what the floor says."""
+        """Marks that changed since the last call, but for what the floor says.
+
+        It does not say that what somebody may have given up was delivered after all.
+        """
         changed = self._changed
         if not changed:
             return ()
         marks = [
             self._mark(entry)
             for entry in changed.values()
-            if entry.sequence > floor or entry.state is State.DEAD
+            if entry.sequence > floor or entry.state is State.DEAD or entry.marked
         ]
         changed.clear()
         return marks
@@ -405,6 +431,7 @@ class Order:
 
     def _take_up(self, entry: Entry, lane: Lane, mark: Mark, now: float) -> bool:
         """Go on where an earlier reader left one; True if it waits for its next try."""
+        entry.marked = True
         entry.attempt, entry.failures, entry.reason = mark.attempt, mark.failures, mark.reason
         if mark.failing_since is not None:
             entry.failing_since = min(now, self._monotonic(mark.failing_since))
@@ -449,6 +476,16 @@ class Order:
 
     def _end(self, entry: Entry, lane: Lane, state: State, now: float) -> None:
         entry.state, entry.changed_at = state, now
+        self._changed[entry.sequence] = entry
+        self._settle(entry, lane)
+
+    def _bury(self, lane: Lane) -> None:
+        """The first of a lane was given up, and its turn has come."""
+        lane.offered = False
+        entry = lane.ready.pop(0)
+        if lane.blocker is not None:
+            self._recount(lane)
+        entry.state = State.DEAD
         self._changed[entry.sequence] = entry
         self._settle(entry, lane)
 
@@ -551,18 +588,24 @@ class Order:
     def _note(self, entry: Entry, now: float | None = None) -> None:
         """Have one recorded that is not settled."""
         assert entry.sequence > self._floor, "marked below the floor"
-        entry.changed_at = now
+        if now is not None or not entry.given_up:
+            entry.changed_at = now
         self._changed[entry.sequence] = entry
 
     def _mark(self, entry: Entry) -> Mark:
+        state = _MARKS[entry.state]
+        if not state.settled:
+            entry.marked = True
+            if entry.given_up:
+                state = MarkState.DEAD
         return Mark(
             sequence=entry.sequence,
-            state=_MARKS[entry.state],
+            state=state,
             attempt=entry.attempt,
             failures=entry.failures,
             due_at=self._unix(entry.due) if entry.state is State.WAITING else 0,
             failing_since=None if entry.failing_since is None else self._unix(entry.failing_since),
-            reason=entry.reason,
+            reason=(entry.given_up if state is MarkState.DEAD else "") or entry.reason,
             changed_at=0 if entry.changed_at is None else self._unix(entry.changed_at),
         )
 

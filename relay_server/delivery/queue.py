@@ -375,7 +375,7 @@ class Queue(Order):
     def _goes(self, entry: Entry, event: Event) -> bool:
         """Whether an event is to be delivered, now that its turn is; else that is settled."""
         if event.damaged:
-            self._give_up(entry, event)
+            self._kill_damaged(entry, event)
             return False
         if not event.kept:
             now_ms = self._clock.unix_ms()
@@ -418,7 +418,7 @@ class Queue(Order):
         """Settle what was read and is not meant."""
         self._skipped += gaps(after, up_to, (outline.sequence for outline in meant))
 
-    def _give_up(self, entry: Entry, event: Event) -> None:
+    def _kill_damaged(self, entry: Entry, event: Event) -> None:
         """Let a delivery die whose event is not what its sender sent: nobody is to get that."""
         log.error("event is damaged, and not sent", id=event.head.id, reader=self.number)
         now = self._clock.monotonic()

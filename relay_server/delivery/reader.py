@@ -50,7 +50,7 @@ from relay_server.filters.document import Documents
 from relay_server.metrics import Metrics
 from relay_server.sealing import OpenSealed, opens_nothing
 from relay_server.spans import Span
-from relay_server.store.feed import EventsStored
+from relay_server.store.feed import EventsStored, GivenUp
 from relay_server.store.interface import Store
 from relay_server.values import (
     Channel,
@@ -291,6 +291,13 @@ class Reader:
     def skip(self, up_to: int) -> None:
         """Somebody settled what waited up to a sequence."""
         self._live.skip(up_to)
+        self._look_now()
+        self._wake.set()
+
+    def give_up(self, change: GivenUp) -> None:
+        """Somebody let deliveries die, so that their conversations go on."""
+        for sequence in change.sequences:
+            self._live.give_up(sequence, change.reason, self._clock.monotonic())
         self._look_now()
         self._wake.set()
 

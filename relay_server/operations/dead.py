@@ -1,4 +1,4 @@
-"""Deliveries that were given up: why, which, and letting go of them."""
+"""Deliveries that were given up: why, which, giving up one more, and letting go of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from relay_server.reported import DeadDelivery
 from relay_server.values import Subscription
 
 MAX_REASONS = 100  # of a subscription in one answer; behind them there may be more
+GIVEN_UP = "given up"  # reasons begin so of what somebody gave up
 PAGE = 500  # dead deliveries that are let go of at once
 
 
@@ -95,6 +96,12 @@ class DeadGroups(msgspec.Struct):
     more: list[tuple[str, str]]
 
 
+class GivenUp(msgspec.Struct, forbid_unknown_fields=True):
+    """Which delivery of a subscription is to be tried no more: that of an event, by its id."""
+
+    event: str
+
+
 class Discarding(msgspec.Struct):
     """How many deliveries were let go."""
 
@@ -158,6 +165,40 @@ async def discard_dead(who: Caller, which: Discarded) -> Discarding:
     if not discarded:
         raise NothingSelected("none of these deliveries is dead")
     return Discarding(discarded)
+
+
+@audited("delivery.give_up")
+async def give_up_delivery(
+    who: Caller, channel: str, name: str, which: GivenUp
+) -> events.DeliveryLine:
+    """Let a delivery of a subscription of one's own die that fails and is tried again.
+
+    Its conversation goes on at once; it is listed as dead, and can be replayed. An attempt that is
+    under way is not called back: the conversation goes on when that ends, and if the target takes
+    the event after all, it is delivered.
+    """
+    found = await who.subscription(channel, name)
+    who.check_owner(found)
+    of, event = await events.find_event(who, which.event)
+    if of.name != found.channel:
+        raise InvalidValue(f"{event.head.id} is of {of.name}, not of {found.channel}")
+    sequence = event.head.sequence
+    reason = f"given up by {who.name}" if who.name else "given up on the server's host"
+    given_up = await who.store.give_up(found.number, [sequence], reason, who.now())
+    [states] = await who.store.deliveries(of.number, [sequence])
+    own = [one for one in states if one.subscription == name and not one.replay]
+    if not given_up:
+        state = own[0].state if own else "not there"
+        raise NothingSelected(
+            f"it is {state} for {name}: what fails and is tried again can be given up"
+        )
+    return events.delivery_line(own[0])
+
+
+def can_be_given_up(delivery: events.DeliveryLine) -> bool:
+    """Whether that has an effect on a delivery."""
+    is_tried = delivery.state == "under_way" or (delivery.state == "waiting" and delivery.attempt)
+    return bool(is_tried) and delivery.replay is None
 
 
 def dead_view(subscription: Subscription, delivery: DeadDelivery) -> DeadView:

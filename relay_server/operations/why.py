@@ -14,6 +14,7 @@ from relay_server.bodies.talk import Line, State, lines_of, state_of
 from relay_server.filters.facts import Direction
 from relay_server.operations import Caller
 from relay_server.operations.conversations import hear_conversation
+from relay_server.operations.dead import GIVEN_UP, can_be_given_up
 from relay_server.operations.events import DeliveryLine, delivery_line
 from relay_server.values import Channel, Subscription
 from relay_terminal.retold import retold
@@ -34,6 +35,7 @@ class Mend(enum.StrEnum):
     REPLAY = "replay"
     RESUME = "resume"
     DISCARD = "discard"
+    GIVE_UP = "give_up"  # on the event that the question names, or else on the message's
 
 
 class Question(msgspec.Struct, omit_defaults=True):
@@ -94,11 +96,22 @@ async def why_unanswered(who: Caller, channel: str, key: str, query: WhyQuery) -
     broken = next((one for one in questions if one.answer == "no"), None)
     for one in questions:
         one.mends = [m for m in one.mends if one is broken and _may(who, subscription, m)]
+    if asked is not None and broken is not None and Mend.REPLAY in broken.mends:
+        [is_kept] = await who.store.examine(of.number, [asked.sequence], lambda e: e.kept) or [
+            False
+        ]
+        broken.mends = [m for m in broken.mends if is_kept or m is not Mend.REPLAY]
+    if asked is not None and broken is not None and Mend.GIVE_UP in broken.mends:
+        is_forward = subscription.config.forward is not None
+        does = "relay-server events give-up" if is_forward else "relay-client give-up"
+        broken.fix = broken.fix or f"{does} {broken.event or asked.event}"
     return Why(broken.text if broken else "", asked.event if asked else "", questions)
 
 
 def _may(who: Caller, subscription: Subscription, mend: Mend) -> bool:
     """Whether that operation would let the caller."""
+    if mend is Mend.GIVE_UP:
+        return who.owns(subscription)
     return who.admin or (mend is not Mend.DISCARD and subscription.config.forward is None)
 
 
@@ -149,12 +162,15 @@ def _delivered(
         case "delivered":
             return Question(question, "yes", _("At attempt {number}.").format(number=attempt))
         case "dead" | "discarded" as state:
-            text = _("It was given up: {reason}.").format(reason=retold(delivery.reason))
+            is_said = delivery.reason.startswith(GIVEN_UP)
+            text = _("It is dead: {reason}.") if is_said else _("It was given up: {reason}.")
+            text = text.format(reason=retold(delivery.reason))
             fix = f"relay-client replay --dead --as {name}"
             mends = [Mend.REPLAY, *([Mend.DISCARD] if state == "dead" else [])]
             return Question(question, "no", text, fix=fix, mends=mends)
         case "waiting" if attempt and not is_paused:
-            return Question(question, "no", _failed(delivery), mends=[Mend.REPLAY])
+            mends = [Mend.REPLAY, *([Mend.GIVE_UP] if can_be_given_up(delivery) else [])]
+            return Question(question, "no", _failed(delivery), mends=mends)
         case "under_way":
             text = _("{name} has it, and has not answered yet.").format(name=name)
             return Question(question, "no", text)
@@ -194,8 +210,12 @@ async def _behind(
     for line, states in zip(earlier, found, strict=True):
         for one in map(delivery_line, states):
             if one.subscription == subscription.name and one.state in ("waiting", "under_way"):
-                why = _failed(one) if one.state == "waiting" and one.attempt else ""
-                return Question(question, "no", f"{text} {why}".rstrip(), line.event)
+                if not can_be_given_up(one):
+                    return Question(question, "no", text, line.event)
+                why = _failed(one) if one.state == "waiting" else ""
+                mends = [Mend.GIVE_UP]
+                said = f"{text} {why}".rstrip()
+                return Question(question, "no", said, line.event, mends=mends)
     return Question(question, "no", text)
 
 

@@ -118,6 +118,18 @@ class Skipped(msgspec.Struct, frozen=True):
     up_to: int
 
 
+class GivenUp(msgspec.Struct, frozen=True):
+    """Somebody let deliveries of a subscription die that were tried again and again.
+
+    Attributes:
+        reason: Who did.
+    """
+
+    subscription: SubscriptionNumber
+    sequences: tuple[int, ...]
+    reason: str
+
+
 class TokenMade(msgspec.Struct, frozen=True):
     """There is a new token."""
 
@@ -191,6 +203,7 @@ Change: TypeAlias = (
     | SubscriptionChanged
     | SubscriptionGone
     | Skipped
+    | GivenUp
     | TokenMade
     | TokenRevoked
     | SessionEnded

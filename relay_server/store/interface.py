@@ -349,6 +349,15 @@ class Readers(Protocol):
     ) -> int:
         """Say that dead deliveries need not be delivered; how many of these were dead."""
 
+    async def give_up(
+        self, subscription: SubscriptionNumber, sequences: Sequence[int], reason: str, now: int
+    ) -> int:
+        """Let deliveries die that were tried and are not settled; how many of these there were.
+
+        What is under way is not called back. If its target takes it after all, it is delivered;
+        however else it ends, it stays dead.
+        """
+
 
 class EditedEvents(Protocol):
     """Events that somebody made of others, each for one subscription alone.

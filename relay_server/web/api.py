@@ -173,6 +173,7 @@ routes = [
     Route("POST", f"{SUBSCRIPTION}/pause", subscriptions.pause_subscription),
     Route("POST", f"{SUBSCRIPTION}/resume", subscriptions.resume_subscription),
     Route("POST", f"{SUBSCRIPTION}/skip", subscriptions.skip_waiting, subscriptions.Until),
+    Route("POST", f"{SUBSCRIPTION}/give-up", dead.give_up_delivery, dead.GivenUp),
     Route("DELETE", SUBSCRIPTION, subscriptions.delete_subscription),
     Route("GET", "/forwards", forwards.list_forwards, version=versions.of_all),
     Route("POST", "/forwards", forwards.create_forward, forwards.NewForward, 201),

@@ -203,6 +203,30 @@ async def test_what_hinders_an_answer_is_mended_where_it_is_said_without_a_scrip
     await expect(cause).to_have_text("No message of bot or agent came after it.")
 
 
+async def test_what_holds_a_conversation_up_is_given_up_without_a_script(
+    relay: Relay, plain: Page, target: Target, story: list[str]
+) -> None:
+    """From why there is no answer, or from the event: asked first, and then the next one goes."""
+    fails = story[2]
+    give_up = plain.get_by_role("button", name="Give up…")
+    await plain.goto(f"{relay.url}{TALK}?subscription=ana&why=1")
+    await expect(plain.locator(".why h2")).to_contain_text("behind an earlier event")
+    await give_up.click()
+    await expect(plain.get_by_role("heading", name="Give this delivery up?")).to_be_visible()
+    await plain.get_by_role("link", name="Go on trying").click()
+    await plain.goto(f"{relay.url}/events/{fails}")
+    await give_up.click()
+    await plain.get_by_role("button", name="Give it up").click()
+    await expect(plain.get_by_text("It is given up, and can be replayed.")).to_be_visible()
+    lane = plain.locator(".delivery[data-subscription=ana]")
+    await expect(lane).to_contain_text("given up by ana")
+    await expect(give_up).to_have_count(0)
+    await target.received(4)
+    assert target.event_ids == story
+    await plain.goto(f"{relay.url}/dead")
+    await expect(plain.get_by_role("heading", name="1 × given up by ana")).to_be_visible()
+
+
 async def test_only_administrators_mend_a_forward_and_let_go_of_what_is_dead(
     relay: Relay, page: Page, context: BrowserContext, target: Target
 ) -> None:

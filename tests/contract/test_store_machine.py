@@ -415,6 +415,16 @@ class StoreMachine(RuleBasedStateMachine):
             reader.mark(sequence, MarkState.DISCARDED, changed_at=self.now)
         assert self.run(self.store.discard(reader.number, sequences, self.now)) == len(dead)
 
+    @rule(data=st.data(), sequences=st.lists(st.integers(1, 12), max_size=4, unique=True))
+    @precondition(lambda self: self.readers(replay=False))
+    def give_up(self, data: st.DataObject, sequences: list[int]) -> None:
+        _, reader = self.draw(data, replay=False)
+        tried = [s for s in sequences if (state := reader.state(s)) and not state.settled]
+        for sequence in tried:
+            reader.mark(sequence, MarkState.DEAD, due_at=0, reason="given up", changed_at=self.now)
+        work = self.store.give_up(reader.number, sequences, "given up", self.now)
+        assert self.run(work) == len(tried)
+
     # Keeping house
 
     @rule(

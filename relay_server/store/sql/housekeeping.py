@@ -168,11 +168,18 @@ def discard(
     """Let go of dead deliveries; how many of these were dead."""
     wanted = json.dumps(list(sequences))
     rows = database.all("discard", now=now, subscription=subscription, sequences=wanted)
-    if rows:
+    return len(tell_marks(database, subscription, rows))
+
+
+def tell_marks(
+    database: Database, subscription: SubscriptionNumber, rows: Sequence[Row]
+) -> tuple[int, ...]:
+    """Have it told that somebody changed the marks of deliveries; of which sequences these are."""
+    marks = tuple(map(decode_mark, rows))
+    if marks:
         [(epoch, floor)] = database.all("standing", number=subscription)
-        marks = tuple(map(decode_mark, rows))
         database.changes.append(Progressed(subscription, epoch, floor, marks, ()))
-    return len(rows)
+    return tuple(mark.sequence for mark in marks)
 
 
 def delete(database: Database, channel: ChannelNumber, rows: Sequence[Row], dropped: int) -> int:

@@ -127,13 +127,19 @@ class _Change:
         marks = self.marks.values()
         return [m for m in marks if m.sequence > floor or m.state is MarkState.DEAD]
 
+    def taken(self, floor: int) -> list[Mark]:
+        """Marks below a floor of what was delivered: somebody may have given that up meanwhile."""
+        marks = self.marks.values()
+        return [m for m in marks if m.sequence <= floor and m.state is MarkState.DELIVERED]
+
     def split(self, rows: int, before: int) -> tuple[_Change, _Change | None]:
         """So much of it as takes no more than some rows, and the rest, both without attempts.
 
         Rows are those that are written, and those that go when the floor passes them, from the one
         that was written last: of these there is at most one a sequence.
         """
-        marks, skipped = self.unsaid(self.floor), above(self.skipped, self.floor)
+        marks = self.unsaid(self.floor) + self.taken(self.floor)
+        skipped = above(self.skipped, self.floor)
         begins = sorted([*(m.sequence for m in marks), *(span.first for span in skipped)])
         end = before + rows if self.floor > before + rows else _UNLIMITED
         if len(begins) > rows:
@@ -184,6 +190,8 @@ class _Change:
             self._tell_subscription(database, number)
         if dead := [m.sequence for m in kept if m.state is MarkState.DEAD]:
             database.run("forget_dead_of_gone", reader=self.reader, sequences=json.dumps(dead))
+        if self.marks and (taken := [m.sequence for m in self.taken(floor)]):
+            database.run("forget_given_up", reader=self.reader, sequences=json.dumps(taken))
         return int(floor)
 
     def newer_claim(self, database: Database) -> Claimed | None:

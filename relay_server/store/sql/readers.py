@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,7 @@ from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour
 from relay_server.spans import Span
 from relay_server.store.feed import (
     Claimed,
+    GivenUp,
     Progressed,
     ReplaysChanged,
     Skipped,
@@ -27,7 +29,7 @@ from relay_server.store.rules import (
 from relay_server.store.sql.catalogue import find_channel, find_subscription, sequence_before
 from relay_server.store.sql.database import Database
 from relay_server.store.sql.events import LOOK_AT, selected
-from relay_server.store.sql.housekeeping import discard
+from relay_server.store.sql.housekeeping import discard, tell_marks
 from relay_server.store.sql.part import Part, asks, reports, reports_progress, writes
 from relay_server.store.sql.positions import position
 from relay_server.store.sql.rows import decode_dead, decode_mark, decode_replay, encode
@@ -258,6 +260,23 @@ class SqlReaders(Part):
     ) -> int:
         self._pending.write_rest_of(database, subscription)
         return discard(database, subscription, sequences, now)
+
+    @writes
+    def give_up(
+        self,
+        database: Database,
+        subscription: SubscriptionNumber,
+        sequences: Sequence[int],
+        reason: str,
+        now: int,
+    ) -> int:
+        self._pending.write_rest_of(database, subscription)
+        wanted = json.dumps(list(sequences))
+        asked = {"subscription": subscription, "sequences": wanted, "reason": reason, "now": now}
+        dead = tell_marks(database, subscription, database.all("give_up", **asked))
+        if dead:
+            database.changes.append(GivenUp(subscription, dead, reason))
+        return len(dead)
 
 
 def _standing(database: Database, subscription: SubscriptionNumber) -> Claim | None:

@@ -336,6 +336,23 @@ async def test_what_waits_is_shown_before_it_is_skipped(
     assert json.loads(lines[-1]) == {"channel": "chatwoot", "subscription": "ana", "skipped": 12}
 
 
+async def test_what_fails_again_and_again_is_given_up(told: Console) -> None:
+    id_ = "evt_01f0c6a2-7b1e-7c3d-8e4f-0123456789ab"
+    dead = {"subscription": "ana", "state": "dead", "reason": "given up by ana"}
+    async with fake_relay() as relay:
+        relay.answers = {
+            f"GET /api/v1/events/{id_}": {"id": id_, "channel": "chatwoot"},
+            f"POST {ANA}/give-up": dead,
+        }
+        config = configuration(relay.url, name="ana")
+        await asked(subscriptions.give_up, config, told, event=id_)
+        await asked(subscriptions.give_up, config, told, event=id_, as_json=True)
+
+    lines = printed(told).splitlines()
+    assert lines[0] == "ana does not get 456789ab again: it is dead."
+    assert json.loads(lines[-1]) == dead
+
+
 async def test_ones_own_subscriptions_are_listed_and_deleted(told: Console) -> None:
     """Nobody else's; one that has been away for long is pointed at by `status`."""
     other = {**WAITING, "name": "bob", "own": False}

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec.structs import replace
 
 from relay_protocol.limits import LEASE_S
 from relay_protocol.values import Failure, FailureKind, Outcome, Response
@@ -31,6 +32,7 @@ from tests.support.clock import START_MS
 from tests.support.events import BROKEN, DOWN, LOST, NOT_STARTED, OK, outline
 
 HOLDERS = (object(), object())
+GIVEN_UP = "given up by ana"
 GIVEN_BACK = (DOWN, NOT_STARTED)
 OUTCOMES: tuple[Outcome, ...] = (
     OK,
@@ -56,9 +58,13 @@ class Model:
     settled: bool = False
     holder: object | None = None
     leased_until: float = 0.0
+    given_up: bool = False
+    taken: bool = False
 
     def let_go(self, now: float) -> bool:
         """Its key may go on without it."""
+        if self.given_up:
+            return True
         since = self.failing_since
         return self.failures >= 3 or (since is not None and now >= since + 30.0)
 
@@ -148,6 +154,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def began(self, entry: Entry, holder: object) -> None:
         model = self.models[entry.sequence]
+        assert not model.given_up
         same_key = {s: m for s, m in self.models.items() if m.key == model.key}
         assert not model.settled
         assert all(m.holder is None for m in same_key.values()), "one under way per key"
@@ -169,7 +176,7 @@ class OrderMachine(RuleBasedStateMachine):
         assert (entry is not None) == (model.holder is holder)
         if entry is None:
             return
-        model.holder = None
+        model.holder, model.taken = None, outcome.delivered
         if outcome in GIVEN_BACK:
             model.attempt -= 1
         elif outcome.delivered or self.is_settled(sequence):
@@ -179,7 +186,31 @@ class OrderMachine(RuleBasedStateMachine):
             if model.failing_since is None:
                 model.failing_since = self.now
         assert entry.attempt == model.attempt
-        assert self.is_settled(sequence) == model.settled
+        assert self.is_settled(sequence) == (model.settled or model.given_up)
+
+    @rule(data=st.data(), late=st.booleans())
+    def give_up(self, data: st.DataObject, late: bool) -> None:
+        """The store lets one die that has a mark; the reader hears of it, perhaps after more."""
+        tried = [
+            s
+            for s, mark in self.stored.items()
+            if s in self.models and s > self.stored_floor and not mark.state.settled
+        ]
+        if not tried:
+            return
+        sequence = data.draw(st.sampled_from(tried))
+        dead = {"state": MarkState.DEAD, "reason": GIVEN_UP, "due_at": 0}
+        self.stored[sequence] = replace(self.stored[sequence], **dead)
+        if late:
+            self.record()
+        self.models[sequence].given_up = not self.models[sequence].settled
+        self.order.give_up(sequence, GIVEN_UP, self.now)
+
+    def see_who_died(self) -> None:
+        """What was given up dies once its turn comes."""
+        for sequence, model in self.models.items():
+            if model.given_up and sequence not in self.order._entries:
+                model.settled = True
 
     @rule()
     @precondition(lambda self: not self.picked)
@@ -256,6 +287,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_floor_passes_nothing_unsettled(self) -> None:
+        self.see_who_died()
         unsettled = [s for s, m in self.models.items() if not m.settled]
         assert self.order.floor < min(unsettled, default=self.next)
         read = [s for s in unsettled if s <= self.order.read_up_to]
@@ -271,7 +303,7 @@ class OrderMachine(RuleBasedStateMachine):
     def what_is_stored_as_settled_is(self) -> None:
         for sequence, mark in self.stored.items():
             if mark.state.settled and sequence in self.models:
-                assert self.models[sequence].settled
+                assert self.models[sequence].settled or self.models[sequence].given_up
 
     def teardown(self) -> None:
         """With time and a target that answers, nothing is left over."""
@@ -283,11 +315,17 @@ class OrderMachine(RuleBasedStateMachine):
                 self.read_all()
                 self.deliver()
                 self.wait(40_000.0)
+            self.see_who_died()
             assert all(model.settled for model in self.models.values())
             assert self.order.floor >= max(self.models, default=0), "what vanished is passed, too"
             self.record()
             dead = [m for m in self.stored.values() if m.state is MarkState.DEAD]
             assert all(self.models[m.sequence].settled for m in dead if m.sequence in self.models)
+            for sequence, model in self.models.items():
+                if model.given_up:
+                    mark = self.stored[sequence]
+                    ended = MarkState.DELIVERED if model.taken else MarkState.DEAD
+                    assert (mark.state, mark.reason == GIVEN_UP) == (ended, not model.taken)
 
     @contextmanager
     def bounds_end(self) -> Iterator[None]:

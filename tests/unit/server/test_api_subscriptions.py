@@ -13,7 +13,7 @@ import pytest
 from relay_protocol.messages import Wanted
 from relay_protocol.values import Response
 from relay_server.configs import ForwardConfig, SubscriptionConfig
-from relay_server.values import Scope
+from relay_server.values import Mark, MarkState, Progress, Scope
 from tests.support.clock import START_MS
 from tests.support.waiting import settled, until
 from tests.unit.server.asking import IMPOSSIBLE_POLICIES, Asking, append
@@ -210,6 +210,43 @@ async def test_a_token_skips_and_deletes_what_is_its_own(
     assert left == ["ana", "bob", "forward"]
     actions = [e["action"] for e in (await admin.ok("GET", "audit"))["entries"]]
     assert actions.count("subscription.skip") == 2
+
+
+async def test_a_token_gives_up_what_fails_of_its_own(
+    served: Served, admin: Asking, ana: Asking
+) -> None:
+    """It is listed with who did, noted, and replayed like all that is dead; others' is not hers."""
+    await served.make_token("bob", Scope.SUBSCRIBE)
+    first = await append(served, key="k")
+    base = "channels/chatwoot/subscriptions"
+    give_up = {"event": first}
+    for name in ("ana", "bob"):
+        made, _ = await served.store.subscribe("chatwoot", name, 0, START_MS)
+        claim = await served.store.claim(made.number)
+        assert claim is not None
+        waiting = Mark(1, MarkState.WAITING, 2, 2, START_MS + 60_000, START_MS, "answered 503")
+        served.store.record(claim, Progress(0, (waiting,)))
+
+    assert await ana.refused("POST", f"{base}/bob/give-up", give_up) == (403, "forbidden")
+    line = await ana.ok("POST", f"{base}/ana/give-up", give_up)
+    assert (line["state"], line["reason"]) == ("dead", "given up by ana")
+    again = await ana.refused("POST", f"{base}/ana/give-up", give_up)
+    assert again == (409, "nothing_selected")
+    assert (await admin.ok("POST", f"{base}/bob/give-up", give_up))["state"] == "dead"
+    unknown = await ana.refused("POST", f"{base}/ana/give-up", {"event": "evt_x"})
+    assert unknown == (404, "event_not_found")
+
+    dead = (await ana.ok("GET", "dead?subscription=ana"))["dead"]
+    assert [(one["id"], one["reason"], one["attempts"]) for one in dead] == [
+        (first, "given up by ana", 2)
+    ]
+    chosen = {"channel": "chatwoot", "subscription": "ana", "selection": {"dead": True}}
+    assert (await ana.ok("POST", "replays", chosen))["replays"][0]["subscription"] == "ana"
+    noted = (await admin.ok("GET", "audit"))["entries"]
+    assert [(e["what"], e["made_by"]) for e in noted if e["action"] == "delivery.give_up"] == [
+        ("chatwoot/bob", "root"),
+        ("chatwoot/ana", "ana"),
+    ]
 
 
 async def test_what_is_named_after_a_token_is_that_token_s_since_there_is_one(

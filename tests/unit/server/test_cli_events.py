@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 
 from relay_protocol.text import short_id
 from relay_server.cli import channels, events
-from relay_server.errors import InvalidValue
+from relay_server.errors import InvalidValue, NothingSelected
 from relay_terminal.console import Console
 from relay_terminal.layout import width
 from tests.unit.server.asking import Json
@@ -165,3 +167,34 @@ def test_the_latest_of_none_is_not_found(command: Run) -> None:
     status, out, err = command("events", "show", "latest")
     assert (status, out) == (1, "")
     assert "no event has the id 'latest'" in err
+
+
+def test_only_what_is_tried_again_is_given_up() -> None:
+    """The one subscription for which that is so; of several one is named."""
+
+    class Answers:
+        def __init__(self, *deliveries: tuple[str, str, int, int | None]) -> None:
+            names = "subscription", "state", "attempt", "replay"
+            self.deliveries = [dict(zip(names, one, strict=True)) for one in deliveries]
+            self.asked: list[tuple[str, str]] = []
+
+        async def call(self, method: str, target: str, body: Json | None = None) -> Json:
+            self.asked.append((method, target))
+            if method == "GET":
+                return {"id": ID, "channel": "chatwoot", "deliveries": self.deliveries}
+            assert body == {"event": ID}
+            return {"subscription": target.split("/")[3]}
+
+    def given_up(api: Answers, name: str | None = None) -> Json:
+        work: Any = events.events_give_up(ID, name)
+        return asyncio.run(work(api))
+
+    others = ("bia", "delivered", 1, None), ("cy", "pending", 0, None), ("dan", "waiting", 2, 7)
+    api = Answers(("ana", "waiting", 3, None), *others)
+    assert given_up(api) == {"subscription": "ana"}
+    assert api.asked[-1] == ("POST", "channels/chatwoot/subscriptions/ana/give-up")
+    assert given_up(Answers(*others), "eva") == {"subscription": "eva"}
+    with pytest.raises(NothingSelected):
+        given_up(Answers(*others))
+    with pytest.raises(InvalidValue, match="ana, eva"):
+        given_up(Answers(("ana", "waiting", 3, None), ("eva", "under_way", 1, None)))

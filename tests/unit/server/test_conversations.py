@@ -255,9 +255,9 @@ async def test_it_is_paused(subscribed: Served, ana: Asking, admin: Asking) -> N
 @pytest.mark.parametrize(
     ("state", "outcome", "cause", "mend"),
     [
-        (MarkState.WAITING, Response(503), FAILED, [["replay"]]),
+        (MarkState.WAITING, Response(503), FAILED, [["replay", "give_up"]]),
         (MarkState.DEAD, Response(404), "It was given up: it failed.", [["replay"]]),
-        (MarkState.WAITING, Failure(FailureKind.NETWORK), FAILED, [["replay"]]),
+        (MarkState.WAITING, Failure(FailureKind.NETWORK), FAILED, [["replay", "give_up"]]),
         (
             MarkState.UNDER_WAY,
             Failure(FailureKind.NETWORK),
@@ -284,6 +284,18 @@ async def test_it_waits_behind_an_event_that_failed(subscribed: Served, ana: Ask
     behind = "It waits behind an earlier event of the same conversation."
     assert found["cause"] == f"{behind} {FAILED}"
     assert found["questions"][2]["event"] == earlier
+    assert mends(found) == [["give_up"]]
+
+    path = "channels/chatwoot/subscriptions/ana/give-up"
+    await ana.ok("POST", path, {"event": earlier})
+    again = await why(ana)
+    assert again["questions"][2]["text"] != found["cause"]
+    asked = "conversations/chatwoot/318/why?subscription=ana"
+    await told(subscribed, CUSTOMER, id=3)
+    await settle(subscribed, 3, MarkState.WAITING, Response(503))
+    latest = (await ana.ok("GET", "events/latest"))["event"]["id"]
+    await ana.ok("POST", path, {"event": latest})
+    assert (await ana.ok("GET", asked))["cause"] == "It is dead: given up by ana."
 
 
 async def test_what_is_dead_administrators_may_also_let_go(

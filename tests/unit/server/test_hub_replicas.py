@@ -168,6 +168,45 @@ async def test_those_that_share_come_back_for_one_that_does(
     assert replicas.one.readers.state(number).readers == 0
 
 
+async def test_what_is_given_up_anywhere_is_passed_by_whoever_reads(replicas: Replicas) -> None:
+    """Heard by the feed alone, it dies there: the conversation goes on."""
+    peer = FakePeer()
+    joined = await replicas.join(replicas.one, peer)
+    await replicas.append(2, "k")
+    await until(lambda: peer.got)
+    joined.reader.finish(peer, peer.got[0].id, Response(503))
+    await replicas.store.flush()
+
+    number = joined.granted.subscription
+    assert await replicas.store.give_up(number, [1], "given up by bob", START_MS) == 1
+
+    await until(lambda: peer.sequences == [1, 2])
+
+
+async def test_what_is_given_up_while_somebody_joins_is_heard(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the claim said that it waits, and before there is a reader to be told."""
+    peer, claim = FakePeer(), replicas.store.claim
+    joined = await replicas.join(replicas.one, peer)
+    number = joined.granted.subscription
+    await replicas.append(2, "k")
+    await until(lambda: peer.got)
+    joined.reader.finish(peer, peer.got[0].id, Response(503))
+    replicas.one.remove(peer)
+
+    async def given_up(reader: ReaderNumber, *, shared: bool = False) -> Claim | None:
+        claimed = await claim(reader, shared=shared)
+        assert await replicas.store.give_up(number, [1], "given up by bob", START_MS) == 1
+        return claimed
+
+    monkeypatch.setattr(replicas.store, "claim", given_up)
+    again = FakePeer()
+    await replicas.join(replicas.two, again)
+
+    await until(lambda: again.sequences == [2])
+
+
 async def test_what_is_claimed_while_another_database_takes_over_is_claimed_again(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,19 @@ ON CONFLICT (subscription, sequence) DO UPDATE
 SET state = @DEAD, reason = excluded.reason, changed_at = excluded.changed_at
 RETURNING subscription;
 
+-- name: forget_given_up
+-- What a target took is not dead, whoever gave it up meanwhile. :sequences is a JSON list.
+DELETE FROM deliveries
+WHERE subscription = :reader AND state IN (@DEAD, @DISCARDED)
+    AND sequence IN (SELECT value FROM @EACH(:sequences));
+
+-- name: give_up
+-- What was tried, and is not settled. :sequences is a JSON list.
+UPDATE deliveries SET state = @DEAD, due_at = 0, reason = :reason, changed_at = :now
+WHERE subscription = :subscription AND state < @DELIVERED
+    AND sequence IN (SELECT value FROM @EACH(:sequences))
+RETURNING sequence, state, attempt, failures, due_at, failing_since, reason, changed_at;
+
 -- name: discard
 -- :sequences is a JSON list.
 UPDATE deliveries SET state = @DISCARDED, changed_at = :now
