@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from relay_server.errors import InvalidValue
 from relay_server.filters.language import InvalidFilter
 from relay_server.operations import Caller
 from relay_server.operations.channels import webhook_path
+from relay_server.operations.events import EventRow
 from relay_server.operations.listing import (
     CountQuery,
     EventCount,
@@ -44,7 +46,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /channels/{channel}`: the newest events, and those that come."""
     name = request.match_info["channel"]
     channel, parts = visitor.who.channel(name), visitor.who.parts
-    found, problem, query = await found_of(request, visitor.who, name)
+    found, problem, query = await found_of(request, visitor.who, name, edited=True)
     readers = await readers_of(visitor.who, name)
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
     choices = await choices_of(visitor.who, channel, found.events if found else ())
@@ -57,6 +59,7 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         visitor=visitor,
         channel=channel.name,
         page=found,
+        places=places_among(found.events) if found else {},
         problem=problem,
         q=query.q,
         completions=completions_of(query.q, choices, [one.name for one in readers]),
@@ -85,12 +88,29 @@ async def replay_chosen(request: web.Request, visitor: Visitor, fields: Fields) 
     return see(f"/channels/{channel}?told={len(ids)}")
 
 
+def places_among(events: Sequence[EventRow]) -> dict[str, int]:
+    """Where edited events stand in a list, by id: as the event of the channel that came after.
+
+    Their own sequences count by themselves. Where none came after, it is the one before.
+    """
+    places, own = dict[str, int](), [one.sequence for one in events if not one.edited]
+    at = own[0] if own else None
+    for one in events:
+        if not one.edited:
+            at = one.sequence
+        elif at is not None:
+            places[one.id] = at
+    return places
+
+
 async def found_of(
-    request: web.Request, who: Caller, channel: str
+    request: web.Request, who: Caller, channel: str, *, edited: bool = False
 ) -> tuple[EventPage | None, str, EventQuery]:
     """A page of what is asked for; or why it cannot be."""
     asked = await from_query(request, EventQuery)
-    asked = msgspec.structs.replace(asked, channel=channel, limit=PAGE)
+    asked = msgspec.structs.replace(
+        asked, channel=channel, limit=PAGE, edited=asked.edited or edited
+    )
     try:
         return await list_events(who, asked), "", asked
     except InvalidFilter as exc:

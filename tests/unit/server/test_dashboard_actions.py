@@ -1,0 +1,106 @@
+"""An event's page and its list offer what can work; else they say why it cannot."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+
+from relay_server.dashboard.events import places_among
+from relay_server.operations import Caller
+from relay_server.operations.edited import NewEdit, create_edited
+from relay_server.operations.events import EventRow
+from tests.support.clock import START_MS
+from tests.unit.server.asking import append
+from tests.unit.server.support import Served
+from tests.unit.server.test_below_a_path import get, served
+from tests.unit.server.test_dashboard_setup import logged_in
+
+__all__ = ["served"]  # a fixture
+ROW = re.compile(r'data-event-id="(evt_[^"]+)" data-sequence="(\d+)">(.*?)</div>', re.DOTALL)
+AGAIN = ('/replay"', '/edit"', '/as/curl"', "/compare?", '/body"')
+
+
+async def page_of(served: Served, path: str, cookies: str = "") -> str:
+    """What a logged-in administrator is shown there."""
+    cookies = cookies or await logged_in(served)
+    answer = await get(served, f"/dev/relay{path}", f"Cookie: {cookies}")
+    assert answer.status == 200
+    return answer.body.decode()
+
+
+async def test_what_has_no_body_any_more_is_not_offered_to_be_sent(served: Served) -> None:
+    id_ = await append(served, body=b'{"content":"Oi"}')
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    path = f"/events/{id_}"
+    cookies = await logged_in(served)
+    whole = await page_of(served, path, cookies)
+    assert [one for one in AGAIN if one not in whole] == []
+
+    number = served.store.catalog.channels["chatwoot"].number
+    await served.store.drop_bodies(number, 2 * START_MS, 0, 9)
+
+    left = await page_of(served, path, cookies)
+    assert [one for one in AGAIN if one in left] == []
+    assert "Its body was not kept once everybody had it: it cannot be sent again" in left
+    assert "There is no body to be shown." in left
+    assert '/pin"' in left
+
+
+async def test_where_nobody_subscribes_there_is_nobody_to_send_it_to(served: Served) -> None:
+    page = await page_of(served, f"/events/{await append(served)}")
+    assert "there is nobody to send it to again" in page
+    assert '/replay"' not in page
+
+
+async def edited_of(served: Served, id_: str, body: bytes) -> str:
+    """An event that somebody made of another, for ana."""
+    new = NewEdit(subscription="ana", based_on=id_, body_base64=base64.b64encode(body).decode())
+    return (await create_edited(Caller(served.context), new)).id
+
+
+async def test_edited_events_stand_in_the_list_where_they_were_sent(served: Served) -> None:
+    """With their mark; they are not chosen to be replayed, which they cannot be."""
+    await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    first = await append(served, body=b'{"content":"Oi"}', received_at=START_MS)
+    edited = await edited_of(served, first, b'{"content":"Edited"}')
+    later = await append(served, received_at=served.context.clock.unix_ms() + 1_000)
+
+    cookies = await logged_in(served)
+    page = await page_of(served, "/channels/chatwoot", cookies)
+
+    rows = ROW.findall(page)
+    assert [(id_, sequence) for id_, sequence, _ in rows] == [
+        (later, "2"),
+        (edited, "2"),
+        (first, "1"),
+    ]
+    assert ["mark-edited" in row for _, _, row in rows] == [False, True, False]
+    assert ["checkbox" in row for _, _, row in rows] == [True, False, True]
+
+    page = await page_of(served, f"/events/{edited}", cookies)
+    assert "edited from" in page
+    assert "to send it again, edit it anew" in page
+    assert [one for one in ('/replay"', "of=conversation") if one in page] == []
+    assert '/edit"' in page
+
+
+@pytest.mark.parametrize(
+    ("listed", "places"),
+    [
+        ("", {}),
+        ("ee", {}),
+        ("e98e7", {"0": 9, "3": 8}),
+        ("9ee", {"1": 9, "2": 9}),
+    ],
+)
+def test_an_edited_event_stands_as_what_came_after_it(listed: str, places: dict[str, int]) -> None:
+    rows = [
+        EventRow(
+            str(at), "c", 1 if one == "e" else int(one), 0, "", "", "POST", "/", 0, False, None,
+            [], "", one == "e",
+        )
+        for at, one in enumerate(listed)
+    ]  # fmt: skip
+    assert places_among(rows) == places
