@@ -182,6 +182,8 @@ class Attempt(msgspec.Struct, frozen=True):
     status: int | None = None
     text: str = ""
     replay: int | None = None
+    size: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -258,15 +258,24 @@ class Attempt(msgspec.Struct, frozen=True):
     """One try of a delivery that has ended.
 
     Number 0 is a note why it was settled untried; those below are steps of a hand-off.
+
+    Attributes:
+        outcome: `response`, a `FailureKind`, or what stands in place of one.
+        status: Of the target's answer; None without one.
+        text: The start of an answer's body, or what went wrong.
+        size: Bytes of that body as it came; None where that is not known.
+        headers: Those of the answer that are kept, as `name: value`, a line each.
     """
 
     sequence: int
     attempt: int
     started_at: int
     elapsed_ms: int
-    outcome: str  # "response", a `FailureKind`, or what stands in place of one
-    status: int | None = None  # of the target's answer; None without one
-    text: str = ""  # the start of an answer's body, or what went wrong
+    outcome: str
+    status: int | None = None
+    text: str = ""
+    size: int | None = None
+    headers: str = ""
 
     @classmethod
     def note(cls, sequence: int, now_ms: int, how: str, why: str) -> Attempt:
@@ -277,6 +286,12 @@ class Attempt(msgspec.Struct, frozen=True):
     def delivered(self) -> bool:
         """Whether the target took the event."""
         return self.status is not None and 200 <= self.status < 300
+
+    def shorter(self, most: int) -> Attempt:
+        """The same with so many characters of an answer, and none of its headers."""
+        if self.is_note or (len(self.text) <= most and not self.headers):
+            return self
+        return msgspec.structs.replace(self, text=self.text[:most], headers="")
 
     @property
     def is_note(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
-from relay_terminal.layout import duration, when
+from relay_terminal.layout import duration, size, when
 from relay_terminal.retold import retold
 from relay_terminal.words import N_, _, plural
 
@@ -40,6 +41,13 @@ def state_of(delivery: str, attempt: int) -> str:
 def outcome_of(kind: str) -> str:
     """Say how an attempt ended that brought no answer."""
     return _(kind.replace("_", " "))
+
+
+def answered(status: int, size_b: int | None, headers: Iterable[Sequence[str]]) -> str:
+    """Say a target's answer: `503 (application/json, 41 bytes)`."""
+    kinds = (value for name, value in headers if name == "content-type")
+    about = [*islice(kinds, 1), *([size(size_b)] if size_b else [])]
+    return f"{status} ({', '.join(about)})" if about else str(status)
 
 
 def became(state: str, attempt: int, status: int | None, reason: str, due_at: int | None) -> str:

@@ -91,7 +91,9 @@ def _whose(one: Attempt | Delivery) -> str:
 
 
 def _attempt_row(one: Attempt) -> tuple[str, ...]:
-    outcome = str(one.status) if one.status is not None else states.outcome_of(one.outcome)
+    outcome = states.outcome_of(one.outcome)
+    if one.status is not None:
+        outcome = states.answered(one.status, one.size, one.headers)
     said = f"{outcome}: {retold(one.text)}" if one.text else outcome
     took = f"{one.elapsed_ms} ms"
     return _whose(one), str(one.attempt), when(one.started_at), took, harmless(said)

@@ -21,7 +21,7 @@ from relay_terminal.console import Console
 from relay_terminal.layout import size, zone
 from relay_terminal.meant import Filter, Key, Kind, Since, State, Until, Words
 from relay_terminal.retold import retold
-from relay_terminal.states import Followed, became, outcome_of, state_of
+from relay_terminal.states import Followed, answered, became, outcome_of, state_of
 from relay_terminal.usage import App
 from relay_terminal.words import _
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 app = App("What came in, and what became of it.")
 
+ANSWER_CHARS = 1_000  # of what a target said, in a line
 WHAT_CHARS = 40  # of a request or a key, in a list
 AGAIN_S = 1.0  # until a server that went away is asked again
 
@@ -149,9 +150,9 @@ def _word(delivery: Json) -> str:
 def _attempt(attempt: Json) -> Sequence[object]:
     outcome = outcome_of(attempt["outcome"])
     if attempt["status"] is not None:
-        outcome = str(attempt["status"])
+        outcome = answered(attempt["status"], attempt["size"], attempt["headers"])
     if attempt["text"]:
-        outcome += f": {retold(attempt['text'])}"
+        outcome += f": {retold(attempt['text'])[:ANSWER_CHARS]}"
     took = f"{attempt['elapsed_ms']} ms"
     return _whose(attempt), attempt["attempt"], when(attempt["started_at"]), took, outcome
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from relay_server.bodies.hidden import body_without_secrets
 from relay_server.bodies.scripts import Language
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
-from relay_server.bodies.tree import Node
+from relay_server.dashboard.answers import OPEN_DEPTH, branches, said_of
 from relay_server.dashboard.editing import is_editable
 from relay_server.dashboard.events import number, readers_of
 from relay_server.dashboard.rendering import render
@@ -47,19 +47,10 @@ from relay_terminal.words import _
 
 SHOWN_RAW = 65_536  # bytes of a body that are shown at once; all of it is a download
 HEX_SHOWN = 4_096  # of one that is no text
-OPEN_DEPTH = 2  # levels of a tree that are open at first
 VIEWS = ("tree", "raw", "headers")
 MAX_UNASKED_BYTES = 262_144  # of a body whose tree is shown though nobody asked for it
 BESIDE_BEFORE, BESIDE_BEHIND = 2, 12  # events of its conversation that are read, for its reply, too
 PREVIOUS, NEXT = "previous", "next"  # in the place of an id: those beside it of the same kind
-
-
-class Branch(NamedTuple):
-    """A value of a tree, and what it holds."""
-
-    node: Node
-    children: list[Branch]
-    open: bool
 
 
 class RawPage(NamedTuple):
@@ -127,6 +118,7 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
         secrets=secrets,
         line=line,
         what_follows=what_follows,
+        said_of=said_of,
         can_be_given_up=can_be_given_up,
         cannot=_why_not_again(found),
         is_editable=is_editable(found),
@@ -301,17 +293,6 @@ async def _of_its_kind(visitor: Visitor, event: EventView, *, behind: bool) -> s
         _("no event of its kind came after it"),
     )
     raise InvalidValue(after if behind else before)
-
-
-def branches(nodes: Sequence[Node], open_depth: int = OPEN_DEPTH) -> list[Branch]:
-    """A tree of what is listed in its order, each with its depth; so many levels are open."""
-    top, path = list[Branch](), list[Branch]()
-    for node in nodes:
-        branch = Branch(node, [], node.depth < open_depth)
-        del path[node.depth - (nodes[0].depth if nodes else 0) :]
-        (path[-1].children if path else top).append(branch)
-        path.append(branch)
-    return top
 
 
 def raw_page(content: bytes, at: int) -> RawPage:

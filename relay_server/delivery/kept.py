@@ -7,9 +7,14 @@ from relay_server.bodies.inflating import inflated
 from relay_server.delivery.lanes import Entry
 from relay_server.values import Attempt
 
-TEXT_BYTES = 1_024  # kept of a failed answer's body, for `events show`
+TEXT_BYTES = 4_096  # kept of a failed answer's body: a framework's errors in JSON are whole
 TAKEN_BYTES = 256  # the same of a 2xx answer's, of which nearly every delivery has one
 CUT = "…"  # behind what is not all of an answer
+# Of an answer's headers these are kept: what it is, how large, when to come again, and who says it.
+KEPT_HEADERS = frozenset({b"content-type", b"content-length", b"retry-after", b"server"})
+HEADER_BYTES = 200  # kept of the value of each
+MAX_DIGITS = 15  # of a size that an answer says itself
+_LENGTHS = frozenset(map(len, KEPT_HEADERS))
 
 
 def attempt_of(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
@@ -19,7 +24,8 @@ def attempt_of(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
     if isinstance(outcome, Failure):
         return Attempt(*begun, outcome.kind.value, text=outcome.text[:TEXT_BYTES])
     text = beginning_of(outcome) if outcome.body else ""
-    return Attempt(*begun, "response", outcome.status, text)
+    answer = outcome.status, text, size_of(outcome), headers_of(outcome)
+    return Attempt(*begun, "response", *answer)
 
 
 def beginning_of(answer: Response) -> str:
@@ -30,3 +36,20 @@ def beginning_of(answer: Response) -> str:
     if len(body) <= most:
         return body.decode("utf-8", "replace")
     return body[:most].decode("utf-8", "replace").rstrip("\ufffd") + CUT
+
+
+def size_of(answer: Response) -> int | None:
+    """Bytes of an answer's body as it came; of one that was cut, what it said itself, if it did."""
+    if not answer.truncated:
+        return len(answer.body)
+    said = next((v for name, v in answer.headers if name.lower() == b"content-length"), b"")
+    return int(said) if said.isdigit() and len(said) <= MAX_DIGITS else None
+
+
+def headers_of(answer: Response) -> str:
+    """The headers of an answer that are kept, a line each; of those of a name the first."""
+    found = dict[bytes, bytes]()
+    for name, value in answer.headers:
+        if len(name) in _LENGTHS and (lower := name.lower()) in KEPT_HEADERS:
+            found.setdefault(lower, value[:HEADER_BYTES])
+    return b"\n".join(b"%b: %b" % one for one in found.items()).decode("latin-1")

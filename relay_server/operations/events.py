@@ -55,6 +55,9 @@ class AttemptLine(msgspec.Struct, frozen=True):
         outcome: `response`, or the kind of a failure.
         status: Of the target's answer, where there was one.
         text: The start of the answer's body (`…` where there was more), or what went wrong.
+        size: Bytes of that body as it came; null where that is not known.
+        headers: Names and values of the answer's `content-type`, `content-length`, `retry-after`
+            and `server`.
     """
 
     subscription: str
@@ -65,6 +68,8 @@ class AttemptLine(msgspec.Struct, frozen=True):
     outcome: str
     status: int | None
     text: str
+    size: int | None = None
+    headers: list[tuple[str, str]] = []
 
 
 class HandOffLine(msgspec.Struct, frozen=True):
@@ -359,9 +364,24 @@ def delivery_line(delivery: DeliveryState) -> DeliveryLine:
 
 def attempt_lines(delivery: DeliveryState) -> Iterator[AttemptLine]:
     for one in delivery.attempts:
-        times = one.attempt, one.started_at, one.elapsed_ms
-        replay = delivery.replay or None
-        yield AttemptLine(delivery.subscription, replay, *times, one.outcome, one.status, one.text)
+        yield AttemptLine(
+            delivery.subscription,
+            delivery.replay or None,
+            one.attempt,
+            one.started_at,
+            one.elapsed_ms,
+            one.outcome,
+            one.status,
+            one.text,
+            one.size,
+            list(_pairs(one.headers)),
+        )
+
+
+def _pairs(lines: str) -> Iterator[tuple[str, str]]:
+    for line in filter(None, lines.split("\n")):
+        name, _colon, value = line.partition(": ")
+        yield name, value
 
 
 def _hand_off(delivery: DeliveryState) -> Iterator[HandOffLine]:

@@ -73,7 +73,7 @@ TABLES = (
         3,
         (
             *("subscription", "sequence", "attempt", "started_at", "elapsed_ms"),
-            *("outcome", "status", "text"),
+            *("outcome", "status", "text", "size", "headers"),
         ),
     ),
     Table(

@@ -29,7 +29,7 @@ async def test_the_bots_reply_stands_in_the_time_line(
     await target.received(3)
     await page.goto(f"{relay.url}/events/{asked}")
     await expect(page.locator("#answers")).to_contain_text("says Relay: 2xx settles it")
-    await expect(page.locator(".attempts pre")).to_have_text('{"status": "queued"}')
+    await expect(page.locator(".attempts .tree .leaf")).to_have_text("status queued")
     await expect(page.get_by_role("heading", level=1)).to_contain_text("João")
     reply = page.locator(".reply")
     await expect(reply).to_contain_text("after it came")

@@ -152,3 +152,15 @@ async def test_steps_of_a_hand_off_are_written_at_once_and_are_no_attempts(
         await store.note_step(ana.number, channel.number, replace(begun, sequence=9))
     with pytest.raises(SubscriptionNotFound):
         await store.note_step(4_711, channel.number, begun)
+
+
+async def test_what_is_known_of_an_answer_is_kept(store: Store, channel: Channel) -> None:
+    _, claim = await make_subscription(store)
+    await append_many(store, channel, 1)
+    headers = "content-type: text/plain\nretry-after: 30"
+    answer = Attempt(1, 1, START_MS, 5, "response", 503, "busy", 4, headers)
+    expired = Attempt(1, 2, START_MS, 5, "network", None, "reset")
+
+    await record(store, claim, Progress(0, (mark(1, MarkState.WAITING),), (answer, expired)))
+
+    assert (await deliveries(store, channel, 1))[0].attempts == (answer, expired)

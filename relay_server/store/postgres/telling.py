@@ -87,6 +87,9 @@ def _brief(change: Change) -> Change:
             return EventsStored(change.channel, change.up_to)
         case EventsRemoved():
             return EventsRemoved(change.channel, change.up_to, change.bytes)
+        case Progressed(attempts=attempts) if attempts:
+            # What a target said is read where it is asked for.
+            return msgspec.structs.replace(change, attempts=tuple(a.shorter(0) for a in attempts))
         case _:
             return change
 

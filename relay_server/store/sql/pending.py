@@ -41,6 +41,10 @@ from relay_server.store.sql.database import Database
 from relay_server.values import Attempt, Claim, Mark, MarkState, Progress, ReaderNumber
 
 MAX_ATTEMPTS = 10_000  # of a reader, while nothing can be written; the oldest are forgotten
+# Of these, so many keep all that is known of a target's answer, some 4 KiB; of the others the
+# beginning is left.
+MAX_LONG_ATTEMPTS = 5_000
+MAX_SHORT_CHARS = 512  # of that
 MAX_MARKS = 100_000  # of a reader, likewise, but for those that must not be forgotten
 # Spans that filters left out and expired deliveries, of a reader, likewise: spans are found again.
 MAX_SKIPS = 100_000
@@ -75,7 +79,10 @@ class _Change:
         """Have what is newer of the same claim written, too."""
         if progress.floor > self.floor:
             self.floor = progress.floor
-        self.attempts += progress.attempts
+        if len(self.attempts) < MAX_LONG_ATTEMPTS:
+            self.attempts += progress.attempts
+        else:
+            self.attempts += (a.shorter(MAX_SHORT_CHARS) for a in progress.attempts)
         if self.reader < 0:
             self.redeemed.update(a.sequence for a in progress.attempts if a.delivered)
         if progress.marks:
@@ -177,7 +184,8 @@ class _Change:
             database.run("forget_marks", reader=self.reader, before=before, floor=floor)
         attempts = self.attempts
         if database.bodies.current != CLEAR:  # what a target answers may repeat what it was sent
-            attempts = [a if a.status is None else replace(a, text="") for a in attempts]
+            bare = {"text": "", "headers": ""}
+            attempts = [a if a.status is None else replace(a, **bare) for a in attempts]
         # Their fields stand in the order of the tables' columns.
         database.run_rows("attempt", [(self.reader, *astuple(a)) for a in attempts])
         # The database's floor is higher where events were dropped.

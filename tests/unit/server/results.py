@@ -95,6 +95,8 @@ EVENT: Json = {
             "outcome": "response",
             "status": 503,
             "text": "busy",
+            "size": 4,
+            "headers": [["content-type", "text/plain"]],
         },
         {
             "subscription": "ana",
@@ -105,6 +107,8 @@ EVENT: Json = {
             "outcome": "target_lost",
             "status": None,
             "text": "reset",
+            "size": None,
+            "headers": [],
         },
     ],
 }

@@ -92,7 +92,7 @@ def test_an_event_whole(shown: Shown) -> None:
         "Content-Type: application/json",
         "Authorization: •••",
         '"content": "Olá 👋"',
-        "503: busy",
+        "503 (text/plain, 4 bytes):",
         "target lost: reset",
         "ana: retrying 503: the target answers 503, next attempt at 2026-07-02 ",
     ):

@@ -11,6 +11,7 @@ from relay_server.dashboard.events import places_among
 from relay_server.operations import Caller
 from relay_server.operations.edited import NewEdit, create_edited
 from relay_server.operations.events import EventRow
+from relay_server.values import Attempt, Mark, MarkState, Progress
 from tests.support.clock import START_MS
 from tests.unit.server.asking import append
 from tests.unit.server.support import Served
@@ -104,3 +105,25 @@ def test_an_edited_event_stands_as_what_came_after_it(listed: str, places: dict[
         for at, one in enumerate(listed)
     ]  # fmt: skip
     assert places_among(rows) == places
+
+
+async def test_an_answer_is_shown_with_what_it_is(served: Served) -> None:
+    """Its type, its size and a tree of it, without its secrets, however hostile its headers are."""
+    id_ = await append(served)
+    ana, _ = await served.store.subscribe("chatwoot", "ana", 0, START_MS)
+    claim = await served.store.claim(ana.number)
+    assert claim is not None
+    said = '{"detail": "no flavour", "api_token": "s3cret"}'
+    headers = "content-type: application/json<script>\nserver: \u202eevil"
+    answer = Attempt(1, 1, START_MS, 5, "response", 422, said, 47, headers)
+    waiting = Mark(1, MarkState.WAITING, 1, 1, START_MS + 60_000, START_MS, "it failed")
+    served.store.record(claim, Progress(0, (waiting,), (answer,)))
+
+    page = await page_of(served, f"/events/{id_}")
+
+    [attempts] = re.findall(r'<ol class="attempts">(.*?)</ol>', page, re.DOTALL)
+    assert "application/json&lt;script&gt;" in attempts
+    assert "47 B" in attempts
+    assert '<span class="name"><bdi>detail</bdi></span>' in attempts
+    assert ("s3cret" in attempts, "\u202e" in attempts) == (False, False)
+    assert '/give-up"' in page

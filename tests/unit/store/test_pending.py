@@ -12,6 +12,7 @@ import apsw
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from relay_server.spans import Span, above, joined
 from relay_server.store.sql import pending as pending_module
@@ -206,6 +207,45 @@ def test_attempts_that_cannot_be_written_are_bounded(
     rows = database.connection.execute("SELECT subscription, sequence FROM attempts").fetchall()
     assert sorted(rows) == [(reader, n) for reader in (-1, 1) for n in (3, 4, 5)]
     assert dead(database) == []
+
+
+def test_of_answers_that_wait_for_long_the_beginning_is_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_module, "MAX_LONG_ATTEMPTS", 2)
+    monkeypatch.setattr(pending_module, "MAX_SHORT_CHARS", 3)
+    pending = Pending()
+    for n in range(1, 5):
+        answer = replace(attempt(n, 1, 503), text="broken", size=6, headers="server: x")
+        pending.add(CLAIM, Progress(0, (), (answer,)))
+
+    transact(pending, database)
+
+    query = "SELECT text, size, headers FROM attempts ORDER BY sequence"
+    assert database.connection.execute(query).fetchall() == [
+        *[("broken", 6, "server: x")] * 2,
+        *[("bro", 6, "")] * 2,
+    ]
+
+
+@pytest.mark.parametrize("rows", [None, 4], ids=["at-once", "in-parts"])
+def test_what_was_given_up_and_then_delivered_is_not_dead_below_the_floor(
+    database: Database, few_rows: None, rows: int | None
+) -> None:
+    """However little is written at once; what was given up and not delivered stays dead."""
+    pending = Pending()
+    begun = tuple(mark(n, MarkState.UNDER_WAY) for n in range(1, 9))
+    pending.add(CLAIM, Progress(0, begun))
+    transact(pending, database)
+    given_up = {"subscription": 1, "reason": "given up", "now": 1}
+    database.all("give_up", sequences="[1, 2, 5, 8]", **given_up)
+
+    pending.add(CLAIM, Progress(9, (*(mark(n) for n in (1, 3, 5)), mark(8, MarkState.DEAD))))
+    for _ in range(9):
+        transact(pending, database, rows)
+
+    assert written(database)[0] == 9
+    assert dead(database) == [2, 8]
 
 
 def test_marks_that_cannot_be_written_are_bounded_but_for_those_that_matter(

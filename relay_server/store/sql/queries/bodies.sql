@@ -32,7 +32,7 @@ UPDATE events SET sealed = :sealed, checksum = -1 WHERE position = :position;
 
 -- name: empty_answers
 -- What targets answered may repeat what they were sent.
-UPDATE attempts SET text = '' WHERE (subscription, sequence, attempt) IN (
+UPDATE attempts SET text = '', headers = '' WHERE (subscription, sequence, attempt) IN (
     SELECT subscription, sequence, attempt FROM attempts
-    WHERE text <> '' AND status IS NOT NULL LIMIT :limit)
+    WHERE (text <> '' OR headers <> '') AND status IS NOT NULL LIMIT :limit)
 RETURNING 1;

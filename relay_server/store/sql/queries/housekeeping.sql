@@ -34,7 +34,8 @@ WHERE position = :position;
 
 -- name: drop_answers
 -- What targets answered may repeat what they were sent; steps of a hand-off, below 0, are kept.
-UPDATE attempts SET text = '' WHERE attempt > 0 AND status IS NOT NULL AND text <> ''
+UPDATE attempts SET text = '', headers = '' WHERE attempt > 0 AND status IS NOT NULL
+    AND (text <> '' OR headers <> '')
     AND sequence IN (SELECT value FROM @EACH(:sequences))
     AND subscription IN (
         SELECT number FROM subscriptions WHERE channel = :channel

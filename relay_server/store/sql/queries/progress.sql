@@ -52,11 +52,11 @@ ON CONFLICT (subscription, sequence) DO UPDATE SET state = excluded.state, attem
 -- name: attempt
 -- As `mark`.
 INSERT INTO attempts
-    (subscription, sequence, attempt, started_at, elapsed_ms, outcome, status, text)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (subscription, sequence, attempt, started_at, elapsed_ms, outcome, status, text, size, headers)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (subscription, sequence, attempt) DO UPDATE SET started_at = excluded.started_at,
     elapsed_ms = excluded.elapsed_ms, outcome = excluded.outcome, status = excluded.status,
-    text = excluded.text;
+    text = excluded.text, size = excluded.size, headers = excluded.headers;
 
 -- name: forget_marks
 -- What is dead or discarded stays listed below the floor. Others are only looked for where the

@@ -123,7 +123,8 @@ WHERE s.number = :subscription AND a.attempt < 0 ORDER BY a.sequence, a.attempt 
 -- name: attempts_of_events
 -- As `marks_of_events`.
 SELECT a.subscription,
-    a.sequence, a.attempt, a.started_at, a.elapsed_ms, a.outcome, a.status, a.text
+    a.sequence, a.attempt, a.started_at, a.elapsed_ms, a.outcome, a.status, a.text, a.size,
+    a.headers
 FROM @EACH(:readers) AS reader JOIN attempts a ON a.subscription = reader.value
 WHERE a.sequence BETWEEN :lowest AND :highest
     AND +a.sequence IN (SELECT value FROM @EACH(:sequences))
