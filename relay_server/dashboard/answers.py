@@ -45,11 +45,16 @@ def said_of(attempt: AttemptLine) -> Said:
     """What is shown of the answer to an attempt."""
     kind = next((value for name, value in attempt.headers if name == SHOWN_FIRST), "")
     others = [(name, value) for name, value in attempt.headers if name != SHOWN_FIRST]
-    if attempt.status is None:
-        return Said([], retold(attempt.text), kind, others)
-    if nodes := _nodes(attempt):
+    if attempt.status is not None and (nodes := _nodes(attempt)):
         return Said(branches(nodes), "", kind, others)
-    return Said([], body_without_secrets(attempt.text.encode()).decode(), kind, others)
+    return Said([], text_said(attempt), kind, others)
+
+
+def text_said(attempt: AttemptLine) -> str:
+    """The beginning of an answer as it was written, without its secrets; or what went wrong."""
+    if attempt.status is None:
+        return retold(attempt.text)
+    return body_without_secrets(attempt.text.encode()).decode()
 
 
 def _nodes(attempt: AttemptLine) -> list[Node]:

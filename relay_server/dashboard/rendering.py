@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
+from relay_server.dashboard.answers import text_said
 from relay_server.dashboard.assets import assets, sentences
 from relay_server.filters.facts import fold
 from relay_server.filters.language import Value
@@ -112,6 +113,7 @@ def templates() -> Environment:
         "shown": shown,
         "browser": browser,
         "retold": retold,
+        "text_said": text_said,
         "outcome": outcome_of,
         "state_word": functools.partial(state_of, attempt=1),
         "number": counted,

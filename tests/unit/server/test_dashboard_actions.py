@@ -119,7 +119,8 @@ async def test_an_answer_is_shown_with_what_it_is(served: Served) -> None:
     waiting = Mark(1, MarkState.WAITING, 1, 1, START_MS + 60_000, START_MS, "it failed")
     served.store.record(claim, Progress(0, (waiting,), (answer,)))
 
-    page = await page_of(served, f"/events/{id_}")
+    cookies = await logged_in(served)
+    page = await page_of(served, f"/events/{id_}", cookies)
 
     [attempts] = re.findall(r'<ol class="attempts">(.*?)</ol>', page, re.DOTALL)
     assert "application/json&lt;script&gt;" in attempts
@@ -127,3 +128,9 @@ async def test_an_answer_is_shown_with_what_it_is(served: Served) -> None:
     assert '<span class="name"><bdi>detail</bdi></span>' in attempts
     assert ("s3cret" in attempts, "\u202e" in attempts) == (False, False)
     assert '/give-up"' in page
+
+    again = Attempt(1, 2, START_MS + 9, 5, "response", 500, "Traceback: api_token=s3cret")
+    served.store.record(claim, Progress(0, (waiting,), (again,)))
+    for path in (f"/events/{id_}/attempts", f"/events/{id_}"):
+        page = await page_of(served, path, cookies)
+        assert ("Traceback" in page, "s3cret" in page) == (True, False)
