@@ -179,7 +179,9 @@ async def give_up_delivery(
     """
     found = await who.subscription(channel, name)
     who.check_owner(found)
-    of, event = await events.find_event(who, which.event)
+    of, event = await events.look_up(who, which.event)
+    if event.edited:
+        raise InvalidValue(f"{event.head.id} is edited: stop the replay that brings it")
     if of.name != found.channel:
         raise InvalidValue(f"{event.head.id} is of {of.name}, not of {found.channel}")
     sequence = event.head.sequence

@@ -233,6 +233,10 @@ async def test_a_token_gives_up_what_fails_of_its_own(
     again = await ana.refused("POST", f"{base}/ana/give-up", give_up)
     assert again == (409, "nothing_selected")
     assert (await admin.ok("POST", f"{base}/bob/give-up", give_up))["state"] == "dead"
+    new = {"based_on": first, "subscription": "ana"}
+    edited = (await ana.ok("POST", "events", new))["id"]
+    refused = await ana.refused("POST", f"{base}/ana/give-up", {"event": edited})
+    assert refused == (422, "invalid_value")
     unknown = await ana.refused("POST", f"{base}/ana/give-up", {"event": "evt_x"})
     assert unknown == (404, "event_not_found")
 
