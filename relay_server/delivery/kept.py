@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from relay_protocol.values import Failure, Outcome, Response
+import functools
+
+from relay_protocol.values import Failure, HeaderList, Outcome, Response
 from relay_server.bodies.inflating import inflated
 from relay_server.delivery.lanes import Entry
 from relay_server.values import Attempt
@@ -14,7 +16,7 @@ CUT = "…"  # behind what is not all of an answer
 KEPT_HEADERS = frozenset({b"content-type", b"content-length", b"retry-after", b"server"})
 HEADER_BYTES = 200  # kept of the value of each
 MAX_DIGITS = 15  # of a size that an answer says itself
-_LENGTHS = frozenset(map(len, KEPT_HEADERS))
+ALIKE = 64  # answers whose headers are remembered as they are kept: a target's are much the same
 
 
 def attempt_of(entry: Entry, outcome: Outcome, now_ms: int) -> Attempt:
@@ -48,8 +50,12 @@ def size_of(answer: Response) -> int | None:
 
 def headers_of(answer: Response) -> str:
     """The headers of an answer that are kept, a line each; of those of a name the first."""
+    return _written(tuple([one for one in answer.headers if one[0].lower() in KEPT_HEADERS]))
+
+
+@functools.lru_cache(ALIKE)
+def _written(headers: HeaderList) -> str:
     found = dict[bytes, bytes]()
-    for name, value in answer.headers:
-        if len(name) in _LENGTHS and (lower := name.lower()) in KEPT_HEADERS:
-            found.setdefault(lower, value[:HEADER_BYTES])
+    for name, value in headers:
+        found.setdefault(name.lower(), value[:HEADER_BYTES])
     return b"\n".join(b"%b: %b" % one for one in found.items()).decode("latin-1")
