@@ -80,14 +80,19 @@ class Meant(NamedTuple):
 
 
 async def dead(request: web.Request, visitor: Visitor) -> web.Response:
-    """`GET /dead`: by subscription and reason, that with most first; or more of one of them."""
+    """`GET /dead`: by subscription and reason; or more of one of them.
+
+    The visitor's own first, then those with most.
+    """
     who, query = visitor.who, request.query
     asked = DeadPage(query.get("channel"), query.get("subscription"), query.get("reason"))
     after = number(query.get("after", "")) if asked.channel and asked.subscription else 0
     first = min(number(query.get("first", "")), MAX_SEQUENCE)
     grouped = await group_dead(who, asked, first)
-    found = grouped.groups
-    forwards = {(s.channel, s.name) for s in await who.store.subscriptions() if s.config.forward}
+    known = await who.store.subscriptions()
+    mine = {(s.channel, s.name) for s in known if who.made(s)}
+    forwards = {(s.channel, s.name) for s in known if s.config.forward}
+    found = sorted(grouped.groups, key=lambda one: (one.channel, one.subscription) not in mine)
     groups = [
         await _group(who, group, after, (group.channel, group.subscription) in forwards)
         for group in found[:MAX_GROUPS]
@@ -99,6 +104,7 @@ async def dead(request: web.Request, visitor: Visitor) -> web.Response:
         groups=groups,
         others=found[MAX_GROUPS:],
         more=[(name, _further(channel, name, first)) for channel, name in grouped.more],
+        mine=mine,
         path_of=_path,
         narrowed=asked != DeadPage() or first,
         replays=await replays_lately(who),

@@ -15,7 +15,7 @@ from relay_protocol.limits import MAX_HEAD_FIELDS
 from relay_server.bodies.hidden import body_without_secrets, hidden_as
 from relay_server.bodies.places import LONG, put, quick_fields
 from relay_server.bodies.tree import MASK, BadJson, parse
-from relay_server.dashboard.events import number, readers_of
+from relay_server.dashboard.events import number
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import Fields, Visitor, explain, form, page, see
 from relay_server.errors import Forbidden, InvalidValue
@@ -28,7 +28,7 @@ from relay_server.operations.edited import (
 )
 from relay_server.operations.events import EventView, show_event
 from relay_server.operations.proofs import secrets_of
-from relay_server.operations.subscriptions import SubscriptionView
+from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
 from relay_server.web.capture import DELIVERY_ID_FIELDS, OURS
 from relay_terminal.retold import told
 from relay_terminal.words import _
@@ -131,7 +131,7 @@ async def _shown(
 ) -> web.Response:
     """The form, and above it what was wrong with what it brought."""
     await visitor.who.parts.uses.learn()
-    readers = _choices(visitor, await readers_of(visitor.who, event.channel))
+    readers = _choices(visitor, await subscriptions_of(visitor.who, event.channel))
     return render(
         request,
         "edit.html",
@@ -177,7 +177,7 @@ async def _tries(visitor: Visitor, event: EventView) -> list[EditedEvent]:
 
 async def _check_sure(visitor: Visitor, event: EventView, draft: Draft, fields: Fields) -> None:
     """Raise `Forbidden` for a forward whose name was not typed: it leads out of the laptop."""
-    readers, name = await readers_of(visitor.who, event.channel), draft.subscription
+    readers, name = await subscriptions_of(visitor.who, event.channel), draft.subscription
     forwards = {one.name for one in readers if one.forward}
     if name in forwards and fields.get(f"sure-{name}", "").strip() != name:
         text = _("{name} is a forward, which may be production: type its name to send there")

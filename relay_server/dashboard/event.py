@@ -15,8 +15,8 @@ from relay_server.bodies.scripts import Language
 from relay_server.bodies.talk import ANSWERING, NEW_MESSAGE
 from relay_server.dashboard.answers import OPEN_DEPTH, branches, said_of
 from relay_server.dashboard.editing import is_editable
-from relay_server.dashboard.events import number, readers_of
-from relay_server.dashboard.rendering import render
+from relay_server.dashboard.events import number
+from relay_server.dashboard.rendering import own_first, render
 from relay_server.dashboard.sure import Question, ask
 from relay_server.dashboard.timeline import time_line, what_follows
 from relay_server.dashboard.visit import Fields, Visitor, form, page, see
@@ -42,6 +42,7 @@ from relay_server.operations.pins import NewPin, pin_event, unpin_event
 from relay_server.operations.proofs import signed_by
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import ScriptPage, show_script
+from relay_server.operations.subscriptions import subscriptions_of
 from relay_server.web.api import from_query
 from relay_terminal.words import _
 
@@ -89,11 +90,12 @@ async def _page(request: web.Request, visitor: Visitor, secrets: dict[str, str])
     tree = await show_tree(who, found.id, page_of) if is_asked else Tree()
     shows_raw = found.kept and (view == "raw" or bool(tree.problem))
     raw = await _raw(who, found.id, number(asked.get("at", ""))) if shows_raw else None
-    readers, beside = await readers_of(who, found.channel), await _beside(visitor, found)
+    readers, beside = await subscriptions_of(who, found.channel), await _beside(visitor, found)
     reply = reply_among(beside, found.sequence)
+    mine = {reader.name for reader in readers if reader.mine}
     line = time_line(
         found.received_at,
-        found.deliveries,
+        own_first(found.deliveries, mine),
         found.attempts,
         readers,
         who.now(),

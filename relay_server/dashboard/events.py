@@ -30,7 +30,7 @@ from relay_server.operations.listing import (
 from relay_server.operations.pulse import PulseFields, show_pulse
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.seen import choices_of
-from relay_server.operations.subscriptions import SubscriptionView, subscriptions_of
+from relay_server.operations.subscriptions import subscriptions_of
 from relay_server.web.api import from_query
 from relay_terminal.retold import told
 from relay_terminal.words import _
@@ -47,10 +47,10 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
     name = request.match_info["channel"]
     channel, parts = visitor.who.channel(name), visitor.who.parts
     found, problem, query = await found_of(request, visitor.who, name, edited=True)
-    readers = await readers_of(visitor.who, name)
+    readers = await subscriptions_of(visitor.who, name)
     minutes = (await show_pulse(visitor.who, PulseFields(name, BARS))).minutes
     choices = await choices_of(visitor.who, channel, found.events if found else ())
-    mine = next((one.name for one in readers if one.name == visitor.who.name), "")
+    mine = [one.name for one in readers if one.mine]
     sent = request.query.get("sent", "")
     nothing = found is not None and not found.events and query.q
     return render(
@@ -64,7 +64,8 @@ async def live_list(request: web.Request, visitor: Visitor) -> web.Response:
         q=query.q,
         completions=completions_of(query.q, choices, [one.name for one in readers]),
         menus=[menu for menu in menus_of(query.q, choices) if len(menu.choices) > 1],
-        mine=mine_of(query.q, mine) if mine else None,
+        mine=mine,
+        mine_only=mine_of(query.q, mine[0]) if mine else None,
         wider=await _wider(visitor.who, name, query.q) if nothing else None,
         readers=readers,
         bars=bars_of(minutes),
@@ -138,12 +139,6 @@ async def _wider(who: Caller, channel: str, q: str) -> Wider:
             counted = await count_events(who, CountQuery(channel=channel, q=chip.q, up_to=COUNTED))
         chips.append((chip, counted))
     return Wider(await count_events(who, CountQuery(channel=channel)), chips)
-
-
-async def readers_of(who: Caller, channel: str) -> list[SubscriptionView]:
-    """A channel's subscriptions; the visitor's own first."""
-    found = await subscriptions_of(who, channel)
-    return sorted(found, key=lambda one: (one.name != who.name, one.name))
 
 
 def number(text: str) -> int:

@@ -15,7 +15,7 @@ from relay_server.operations.drifts import DriftView
 from relay_server.operations.pulse import Minute, PulseFields, show_pulse
 from relay_server.operations.refused import HOUR_MS, RefusedFields, list_refused
 from relay_server.operations.server import ChannelState, Status, status
-from relay_server.operations.subscriptions import SubscriptionView
+from relay_server.operations.subscriptions import SubscriptionView, mine_first
 from relay_terminal.retold import retold
 from relay_terminal.words import _, plural
 
@@ -68,6 +68,7 @@ class ChannelLine(NamedTuple):
 async def overview(request: web.Request, visitor: Visitor) -> web.Response:
     """`GET /`."""
     who, found = visitor.who, await status(visitor.who)
+    found.subscriptions = mine_first(who, found.subscriptions)
     lines = [
         ChannelLine(
             channel,

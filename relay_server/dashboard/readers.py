@@ -27,6 +27,7 @@ from relay_server.operations.subscriptions import (
     SubscriptionView,
     Until,
     change_subscription,
+    mine_first,
     pause_subscription,
     resume_subscription,
     show_subscription,
@@ -80,7 +81,7 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
             ", ".join(machines[one.channel, one.name]),
             paces.get((one.channel, one.name)),
         )
-        for one in sorted(found, key=lambda one: (one.channel, one.name != who.name, one.name))
+        for one in mine_first(who, found)
     ]
     return render(
         request,

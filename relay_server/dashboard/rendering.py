@@ -10,7 +10,7 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from relay_server.dashboard.answers import text_said
 from relay_server.dashboard.assets import assets, sentences
 from relay_server.filters.facts import fold
 from relay_server.filters.language import Value
+from relay_server.operations.events import DeliveryLine
 from relay_server.web.context import CONTEXT
 from relay_server.web.language import ENGLISH, LANGUAGES, language_of
 from relay_terminal.retold import retold
@@ -104,6 +105,7 @@ def templates() -> Environment:
     made.globals |= {"_": _filled, "plural": plural, "talk_path": talk_path, "pieces": pieces}
     made.filters |= {
         "clock": clock,
+        "own_first": own_first,
         "moment": moment,
         "span": span,
         "lasting": lasting,
@@ -170,6 +172,11 @@ def pieces(text: str, words: Sequence[Value]) -> Iterator[tuple[str, bool]]:
     for piece in PIECE.findall(text):
         folded = fold(piece)
         yield piece, bool(folded) and any(word.fits(folded) for word in words)
+
+
+def own_first(deliveries: Iterable[DeliveryLine], mine: Container[str]) -> list[DeliveryLine]:
+    """Deliveries to subscriptions of one's own before those to others; replays behind both."""
+    return sorted(deliveries, key=lambda one: (bool(one.replay), one.subscription not in mine))
 
 
 def lasting(ms: int) -> str:

@@ -8,13 +8,14 @@ from itertools import pairwise
 
 from aiohttp import web
 
-from relay_server.dashboard.events import EVENT_ID, found_of, readers_of
+from relay_server.dashboard.events import EVENT_ID, found_of
 from relay_server.dashboard.filtering import completions_of
 from relay_server.dashboard.rendering import render, talk_path
 from relay_server.dashboard.visit import Visitor, page, see
 from relay_server.filters.language import TEXT, Filter, Value, parse
 from relay_server.operations.listing import CountQuery, count_events, time_at
 from relay_server.operations.seen import choices_of
+from relay_server.operations.subscriptions import subscriptions_of
 
 NUMBER = re.compile("[0-9]{1,18}")  # of an account or conversation of Chatwoot's
 
@@ -35,13 +36,14 @@ async def search(request: web.Request, visitor: Visitor) -> web.Response:
     found, problem, query = await found_of(request, who, name)
     is_first = found is not None and not (query.before or query.after)
     choices = await choices_of(who, who.channel(name), found.events if found else ())
-    readers = await readers_of(who, name)
+    readers = await subscriptions_of(who, name)
     return render(
         request,
         "search.html",
         visitor=visitor,
         completions=completions_of(query.q, choices, [one.name for one in readers]),
         channel=name,
+        mine={one.name for one in readers if one.mine},
         channels=[channel.name for channel in mine],
         page=found,
         count=await count_events(who, CountQuery(channel=name, q=query.q)) if is_first else None,

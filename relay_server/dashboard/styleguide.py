@@ -16,18 +16,25 @@ from relay_server.dashboard.filtering import menus_of
 from relay_server.dashboard.rendering import THEMES, render
 from relay_server.dashboard.visit import Visitor, page
 from relay_server.errors import Forbidden
+from relay_server.operations.events import DeliveryLine
 from relay_server.operations.seen import Choices
 from relay_terminal.words import _
 
 MARK = re.compile(r'<g id="([\w-]+)"><')
 STATES = ("delivered", "under_way", "pending", "waiting", "dead", "skipped")
 WRITERS = (("customer", "João"), ("bot", "Robô"), ("agent", "Mariana"), ("system", ""))
-READERS = ({"connected": True}, {"backlog": 312}, {"target_down": True}, {"paused": "503"})
+READERS = (
+    {"connected": True, "mine": True},
+    {"backlog": 312},
+    {"target_down": True},
+    {"paused": "503"},
+)
 READER = {
     "name": "ana",
     "paused": "",
     "target_down": False,
     "connected": False,
+    "mine": False,
     "backlog": 0,
     "away_since": None,
 }
@@ -58,7 +65,7 @@ def _event(now: int, number: int) -> dict[str, Any]:
     facts = {"direction": direction, "private": private, "name": name, "says": "Bolo? 😀"}
     is_ours = number <= len(WRITERS)
     deliveries = [
-        {"subscription": who, "state": STATES[(number + at) % len(STATES)], "attempt": at + 1}
+        DeliveryLine(who, STATES[(number + at) % len(STATES)], at + 1, None, "", None, None)
         for at, who in enumerate(("ana", "bia", "production", "staging", "test"))
     ]
     return {

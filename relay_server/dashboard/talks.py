@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from relay_server.dashboard.chat import moments_beside, rows_of, transcript
-from relay_server.dashboard.events import readers_of
 from relay_server.dashboard.rendering import render, talk_path
 from relay_server.dashboard.visit import TOO_OLD, Fields, Visitor, form, page, see
 from relay_server.errors import InvalidValue
@@ -22,7 +21,7 @@ from relay_server.operations.conversations import (
 )
 from relay_server.operations.replays import Chosen, NewReplay, create_replays
 from relay_server.operations.scripts import show_conversation_test
-from relay_server.operations.subscriptions import resume_subscription
+from relay_server.operations.subscriptions import resume_subscription, subscriptions_of
 from relay_server.operations.why import Mend, Why, WhyQuery, why_unanswered
 from relay_server.web.api import from_query
 from relay_terminal.words import _
@@ -63,7 +62,7 @@ async def conversation(request: web.Request, visitor: Visitor) -> web.StreamResp
         return render(
             request, "transcript.html", visitor=visitor, talk=talk, link=link, text=transcript(talk)
         )
-    readers = await readers_of(who, talk.channel)
+    readers = await subscriptions_of(who, talk.channel)
     chosen = next((one for one in readers if one.name == asked.get("subscription")), None)
     chosen = chosen or next(iter(readers), None)
     why: Why | None = None
@@ -79,6 +78,7 @@ async def conversation(request: web.Request, visitor: Visitor) -> web.StreamResp
         moments=moments_beside(talk.moments, page_of.as_of),
         link=link,
         readers=readers,
+        mine={one.name for one in readers if one.mine},
         chosen=chosen,
         view=WEBHOOKS if asked.get("view") == WEBHOOKS else "",
         told=asked.get("told", ""),

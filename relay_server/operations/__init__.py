@@ -163,14 +163,16 @@ class Caller:
         if not self.admin:
             raise Forbidden("this takes a token with the scope admin")
 
-    def owns(self, subscription: Subscription) -> bool:
-        """True if a subscription is the caller's to skip and to delete."""
+    def made(self, subscription: Subscription) -> bool:
+        """True if a subscription is the caller's own."""
         config = subscription.config
-        if self.admin:
-            return True
         # Asked each time: a token of the subscription's name may have been made since.
         owner = self.store.catalog.owner_of(subscription.name, config.made_by)
-        return config.forward is None and owner == self.name
+        return config.forward is None and bool(self.name) and owner == self.name
+
+    def owns(self, subscription: Subscription) -> bool:
+        """True if a subscription is the caller's to skip and to delete."""
+        return self.admin or self.made(subscription)
 
     def check_owner(self, subscription: Subscription) -> None:
         """Raise `Forbidden` where a subscription is somebody else's."""

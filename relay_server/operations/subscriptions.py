@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -82,6 +82,7 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         hand_off_trouble: Why none can be now; empty while that is not known.
         told_twice: Ids of two events that told it one message lately; empty without any.
         own: The caller may skip what waits for it, and delete it.
+        mine: It is the caller's own: an administrator may do that with all.
         temporary: It goes soon after its last reader.
         resign: Each attempt is signed anew.
     """
@@ -95,6 +96,7 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     away_since: int | None
     away_long: bool
     own: bool
+    mine: bool
     temporary: bool
     resign: bool
     away: Away
@@ -149,9 +151,18 @@ async def dead_of(who: Caller) -> int:
 
 
 async def subscriptions_of(who: Caller, channel: str) -> list[SubscriptionView]:
-    """Those of one channel, and how they are doing."""
+    """Those of one channel, and how they are doing; the caller's own first."""
     numbers = [one.number for one in await who.store.subscriptions(who.channel(channel).name)]
-    return [subscription_view(who, s) for s in await who.store.subscription_status(numbers)]
+    found = [subscription_view(who, s) for s in await who.store.subscription_status(numbers)]
+    return mine_first(who, found)
+
+
+def mine_first(who: Caller, found: Iterable[SubscriptionView]) -> list[SubscriptionView]:
+    """That of the caller's name, their others, and those of others; each by channel and name."""
+    return sorted(
+        found,
+        key=lambda one: (not one.mine or one.name != who.name, not one.mine, one.channel, one.name),
+    )
 
 
 @ForAdmins
@@ -338,6 +349,7 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
         away_since=left_at,
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,
         own=who.owns(subscription),
+        mine=who.made(subscription),
         temporary=config.temporary,
         resign=config.resign,
         **{name: getattr(config, name) for name in AWAY_FIELDS},

@@ -1,4 +1,4 @@
-import { BASE, _, mark, say } from "./dom.js";
+import { BASE, _, all, mark, say } from "./dom.js";
 import { localTime } from "./time.js";
 
 /** A row of a list, as `row` in `parts.html` makes it. */
@@ -43,12 +43,12 @@ export const makeRow = (template, event) => {
   say(who, facts.name ?? "");
   say(says, facts.says ?? "");
   for (const delivery of event.deliveries) showState(states, delivery);
-  const more = event.deliveries.length - MOST_STATES;
+  const more = event.deliveries.length - all(".mark", states).length;
   if (more > 0) states.append(`+${more}`);
   return row;
 };
 
-/** Show how a delivery is in a row's last cell, if it is one of the first. @param {Element} states @param {any} delivery */
+/** Show how a delivery is in a row's last cell, if it is one of the first; one's own have a place there from the start. @param {Element} states @param {any} delivery */
 export const showState = (states, { subscription, state, attempt }) => {
   let shown = [...states.children].find((one) => one.dataset.subscription === subscription);
   if (!shown) {
@@ -56,8 +56,8 @@ export const showState = (states, { subscription, state, attempt }) => {
     shown = states.appendChild(document.createElement("span"));
     shown.className = "state";
     shown.dataset.subscription = subscription;
-    shown.append(mark("", ""));
   }
+  if (!shown.firstChild) shown.append(mark("", ""));
   // What there is changes: another element would have the row laid out anew.
   const [icon, times] = shown.children;
   icon.className = `mark mark-${MARKS[state] ?? state}`;

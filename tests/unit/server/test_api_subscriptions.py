@@ -197,6 +197,9 @@ async def test_a_token_skips_and_deletes_what_is_its_own(
 
     shown = {s["name"]: s["own"] for s in (await ana.ok("GET", "status"))["subscriptions"]}
     assert shown == {"ana": True, "bob": False, "forward": False, "old": False, "tests": True}
+    for who, own in ((ana, ["ana", "tests"]), (admin, ["forward"])):
+        listed = (await who.ok("GET", "status"))["subscriptions"]
+        assert [s["name"] for s in listed if s["mine"]] == own
     assert await ana.ok("POST", f"{base}/ana/skip", {"up_to": 2}) == {"skipped": 2}
     assert await ana.ok("POST", f"{base}/ana/skip", {}) == {"skipped": 1}
     assert (await ana.ok("GET", f"{base}/ana"))["backlog"] == 0
