@@ -314,6 +314,8 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
         policy: What it does otherwise than its channel.
         forward: Set when the server itself reads it.
         paused: Why nothing is delivered until somebody resumes it; empty when it is not paused.
+        paused_at: Since when, in Unix milliseconds; 0 where that was not noted.
+        paused_by: The token of who did that; empty for the host, a target or a loop.
         filtered: It has, or had, a filter, or somebody skipped what waited, or it hands over.
         made_by: Whose it is: the name of the token that made it, or used it first; empty for one
             that nobody has used since that is noted.
@@ -327,6 +329,8 @@ class SubscriptionConfig(msgspec.Struct, frozen=True):
     policy: PolicyChanges = PolicyChanges()
     forward: ForwardConfig | None = None
     paused: str = ""
+    paused_at: int = 0
+    paused_by: str = ""
     filter: Annotated[
         str, Setting("Which events it gets, e.g. 'kind:message_* -is:private'; '' for all.")
     ] = ""

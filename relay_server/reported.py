@@ -54,6 +54,18 @@ class DeadReason(msgspec.Struct, frozen=True):
     last_at: int
 
 
+class RetryReason(msgspec.Struct, frozen=True):
+    """Deliveries of a subscription that are tried again, as the last attempt failed for one reason.
+
+    Attributes:
+        since: Since when the first of them fails.
+    """
+
+    reason: str
+    count: int
+    since: int
+
+
 class SubscriptionStatus(msgspec.Struct, frozen=True):
     """How a subscription is doing.
 

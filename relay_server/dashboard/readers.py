@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -30,9 +31,11 @@ from relay_server.operations.subscriptions import (
     mine_first,
     pause_subscription,
     resume_subscription,
+    retry_reasons,
     show_subscription,
     skip_waiting,
 )
+from relay_server.reported import RetryReason
 from relay_terminal.words import N_, _, plural
 
 VERY_LATE_MS = 600_000  # after which what waits is worse than late
@@ -51,6 +54,7 @@ class Line(NamedTuple):
 
     Attributes:
         reasons: Why deliveries of it are dead; why most are first.
+        retried: Why those failed that are tried again, likewise.
         may_replay: The visitor may have events delivered to it once more.
         clients: That read it: the machine of each, and its version.
         pace: How fast it goes, where something waits and is delivered.
@@ -58,6 +62,7 @@ class Line(NamedTuple):
 
     of: SubscriptionView
     reasons: list[DeadGroup]
+    retried: Sequence[RetryReason]
     may_replay: bool
     clients: str
     pace: Pace | None
@@ -77,6 +82,7 @@ async def subscriptions(request: web.Request, visitor: Visitor) -> web.Response:
         Line(
             one,
             dead[one.channel, one.name],
+            await retry_reasons(who, one) if one.retrying else (),
             who.admin or not one.forward,
             ", ".join(machines[one.channel, one.name]),
             paces.get((one.channel, one.name)),

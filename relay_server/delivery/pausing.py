@@ -49,11 +49,11 @@ class Pauses:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, subscription: Subscription, reason: str, facts: dict[str, str]) -> None:
-        number = subscription.number
+        number, now = subscription.number, self._clock.unix_ms()
         backoff = StoreBackoff(self._clock, "the pause could not be stored yet", **facts)
 
         def pause(config: SubscriptionConfig) -> SubscriptionConfig:
-            return msgspec.structs.replace(config, paused=reason)
+            return msgspec.structs.replace(config, paused=reason, paused_at=now, paused_by="")
 
         async def store() -> None:
             with suppress(SubscriptionNotFound):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,11 +25,12 @@ from relay_server.errors import (
 from relay_server.filters.language import check_standing
 from relay_server.operations import Caller, ForAdmins
 from relay_server.operations.audit import audited
-from relay_server.reported import SubscriptionStatus
+from relay_server.reported import RetryReason, SubscriptionStatus
 from relay_server.settables import Changes, changes_of, check
 from relay_server.values import MAX_SEQUENCE, Subscription
 
 BY_HAND = "paused by hand"
+MAX_REASONS = 3  # why deliveries of a subscription failed, that are said of what is tried again
 AWAY_FIELDS = ("away", "away_after_s", "away_note", "away_say", "away_team", "away_user")
 # Without a reader for longer, a subscription is probably forgotten, and still holds its events.
 AWAY_DAYS = 7
@@ -68,6 +69,8 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
     """How a subscription is doing.
 
     Attributes:
+        paused_at: Since when; null while it is not paused, and where that was not noted.
+        paused_by: The token of who paused it by hand; empty for somebody on the host.
         policy: What holds: its own, and for the rest its channel's.
         backlog: How many events wait.
         dead: How many deliveries were given up and are listed.
@@ -87,6 +90,8 @@ class SubscriptionView(Reading, frozen=True, kw_only=True):
         resign: Each attempt is signed anew.
     """
 
+    paused_at: int | None
+    paused_by: str
     policy: Policy
     backlog: int
     oldest_waiting_at: int | None
@@ -155,6 +160,12 @@ async def subscriptions_of(who: Caller, channel: str) -> list[SubscriptionView]:
     numbers = [one.number for one in await who.store.subscriptions(who.channel(channel).name)]
     found = [subscription_view(who, s) for s in await who.store.subscription_status(numbers)]
     return mine_first(who, found)
+
+
+async def retry_reasons(who: Caller, of: SubscriptionView) -> Sequence[RetryReason]:
+    """Why deliveries of one failed that are tried again; why most did first."""
+    found = await who.subscription(of.channel, of.name)
+    return await who.store.retry_reasons(found.number, MAX_REASONS)
 
 
 def mine_first(who: Caller, found: Iterable[SubscriptionView]) -> list[SubscriptionView]:
@@ -301,7 +312,8 @@ async def set_paused(who: Caller, found: Subscription, *, paused: bool) -> Subsc
     """Pause or resume it; one that is paused stays so for its own reason."""
     if paused and found.config.paused:
         return found
-    return await change(who, found, paused=BY_HAND if paused else "")
+    why, at, by = (BY_HAND, who.now(), who.name) if paused else ("", 0, "")
+    return await change(who, found, paused=why, paused_at=at, paused_by=by)
 
 
 async def shown(
@@ -345,6 +357,8 @@ def subscription_view(who: Caller, status: SubscriptionStatus) -> SubscriptionVi
     return SubscriptionView(
         **msgspec.structs.asdict(reading),
         **counts,
+        paused_at=config.paused_at or None,
+        paused_by=config.paused_by,
         policy=policy,
         away_since=left_at,
         away_long=left_at is not None and left_at < who.now() - AWAY_DAYS * DAY_MS,

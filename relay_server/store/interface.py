@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from relay_protocol.errors import RelayError
-from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour
+from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour, RetryReason
 from relay_server.store.administration import (
     AuditLog,
     Catalogue,
@@ -343,6 +343,11 @@ class Readers(Protocol):
 
         So many that come `first` are left out. With a reason it is asked for that one alone.
         """
+
+    async def retry_reasons(
+        self, subscription: SubscriptionNumber, limit: int
+    ) -> Sequence[RetryReason]:
+        """Why deliveries of a subscription are tried again; what most are for first."""
 
     async def discard(
         self, subscription: SubscriptionNumber, sequences: Sequence[int], now: int

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from relay_server.errors import ReplayNotFound, SubscriptionNotFound, TooManyReplays
-from relay_server.reported import DeadReason, ReplayProgress
+from relay_server.reported import DeadReason, ReplayProgress, RetryReason
 from relay_server.store.interface import Store
 from relay_server.store.rules import MAX_RUNNING_REPLAYS
 from relay_server.values import (
@@ -394,6 +394,21 @@ async def test_what_is_dead_is_counted_listed_and_chosen_by_its_reason(
         assert await selected(store, channel, replay) == meant
         assert (await store.preview(subscription, selection)).at_most == len(meant)
         await store.end_replay(replay.number, ReplayState.DONE, START_MS)
+
+
+async def test_why_deliveries_are_tried_again_is_counted(store: Store, channel: Channel) -> None:
+    """Only of what failed: what waits for a target that is away has no moment to come."""
+    await append_many(store, channel, 5)
+    why = {1: ("503", 30), 2: ("timeout", 20), 3: ("503", 10)}
+    marks = [
+        Mark(s, MarkState.WAITING, 1, 1, START_MS + 9, since, reason, START_MS)
+        for s, (reason, since) in why.items()
+    ]
+    subscription, _ = await marked(store, 0, [*marks, Mark(4, DEAD, 1, 1, reason="503")])
+
+    found = await store.retry_reasons(subscription.number, 9)
+    assert found == [RetryReason("503", 2, 10), RetryReason("timeout", 1, 20)]
+    assert await store.retry_reasons(subscription.number, 1) == found[:1]
 
 
 async def test_what_died_while_its_event_was_dropped_is_not_listed(

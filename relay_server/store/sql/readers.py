@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import astuple, replace
 
 from relay_server.errors import EventNotFound, ReplayNotFound, TooManyReplays
-from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour
+from relay_server.reported import DeadDelivery, DeadReason, Missed, Neighbour, RetryReason
 from relay_server.spans import Span
 from relay_server.store.feed import (
     Claimed,
@@ -249,6 +249,13 @@ class SqlReaders(Part):
         asked = {"subscription": subscription, "limit": limit, "first": first, "reason": reason}
         rows = database.all("dead_reasons", **asked)
         return [DeadReason(*row) for row in rows]
+
+    @reports_progress
+    def retry_reasons(
+        self, database: Database, subscription: SubscriptionNumber, limit: int
+    ) -> Sequence[RetryReason]:
+        rows = database.all("retry_reasons", subscription=subscription, limit=limit)
+        return [RetryReason(*row) for row in rows]
 
     @writes
     def discard(

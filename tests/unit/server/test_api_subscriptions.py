@@ -113,13 +113,15 @@ async def test_paused_by_hand_nothing_goes_out_until_it_is_resumed(
     async with reading(served) as peer:
         paused = await admin.ok("POST", f"{ANA}/pause")
         assert (paused["paused"], paused["connected"]) == ("paused by hand", True)
+        assert (paused["paused_by"], paused["paused_at"]) == ("root", served.clock.unix_ms())
         await append(served)
         await settled()
         assert peer.got == []
         [line] = (await admin.ok("GET", "status"))["subscriptions"]
         assert (line["paused"], line["backlog"]) == ("paused by hand", 1)
 
-        assert (await admin.ok("POST", f"{ANA}/resume"))["paused"] == ""
+        resumed = await admin.ok("POST", f"{ANA}/resume")
+        assert (resumed["paused"], resumed["paused_by"], resumed["paused_at"]) == ("", "", None)
         await until(lambda: peer.got)
 
 

@@ -146,6 +146,13 @@ SELECT reason, count(*), min(changed_at), max(changed_at) FROM deliveries
 WHERE subscription = :subscription AND state = @DEAD AND (:reason IS NULL OR reason = :reason)
 GROUP BY reason ORDER BY count(*) DESC, reason LIMIT :limit OFFSET :first;
 
+-- name: retry_reasons
+-- Of what `subscription_status` counts as tried again.
+SELECT d.reason, count(*), min(coalesce(d.failing_since, d.changed_at))
+FROM subscriptions s JOIN deliveries d ON d.subscription = s.number AND d.sequence > s.floor
+WHERE s.number = :subscription AND d.state = @WAITING AND d.due_at > 0
+GROUP BY d.reason ORDER BY count(*) DESC, d.reason LIMIT :limit;
+
 -- name: first_dead
 SELECT min(sequence) FROM deliveries WHERE subscription = :subscription AND state = @DEAD;
 
