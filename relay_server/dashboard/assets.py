@@ -47,6 +47,7 @@ SCRIPTS = {  # modules of each, joined in this order
         "login",
         "theme",
         "talk",
+        "talks",
         "app",
     ),
     "edit.js": ("changes", "json", "send", "edit"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -113,6 +114,7 @@ def templates() -> Environment:
         "size": size,
         "rate": rate,
         "shown": shown,
+        "quoted": shlex.quote,
         "browser": browser,
         "retold": retold,
         "text_said": text_said,

@@ -43,6 +43,7 @@ async def conversations(request: web.Request, visitor: Visitor) -> web.Response:
         channel=name,
         state=query.state,
         talks=found,
+        newest=not query.before,
     )
 
 

@@ -109,3 +109,18 @@ async def test_a_page_without_a_feed_is_not_paused(relay: Relay, page: Page) -> 
     await page.keyboard.press("p")
     assert await page.locator("body").get_attribute("data-feed") is None
     await expect(page.locator("[data-feed-text]")).to_have_text("")
+    await expect(page.get_by_role("button", name="Hold still")).to_be_hidden()
+
+
+async def test_a_list_is_paused_with_the_mouse_and_goes_on(relay: Relay, page: Page) -> None:
+    await open_list(relay, page)
+    pause, state = page.get_by_role("button", name="Hold still"), page.locator("body")
+    await pause.click()
+    await expect(state).to_have_attribute("data-feed", "paused")
+    await expect(pause).to_have_attribute("aria-pressed", "true")
+    row = page.locator(f"[data-event-id={await send(relay, 1)}]")
+    await expect(page.locator(".pill")).to_have_text("1 new · show (.)")
+    await expect(row).to_have_count(0)
+    await pause.click()
+    await expect(state).to_have_attribute("data-feed", "live")
+    await expect(row).to_be_visible()

@@ -11,7 +11,9 @@ import { menus } from "./menus.js";
 import { Pane, WIDE } from "./pane.js";
 import { pressOnce } from "./press.js";
 import { Rows } from "./rows.js";
+import { isPaused } from "./status.js";
 import { renewLines, talking } from "./talk.js";
+import { liveTalks, renewTalks } from "./talks.js";
 import { themeSwitch } from "./theme.js";
 import { localTime, localTimes } from "./time.js";
 
@@ -73,6 +75,7 @@ const renew = async (href) => {
     const summary = all("summary", part).indexOf(focused); // what comes of parts with any comes at their end
     const isUsed = (summary < 0 && part.contains(focused)) || ("keep" in part.dataset && one("input:checked, details[open]", part));
     if (other && part.matches(".talk")) renewLines(part, other);
+    else if (other && part.matches(".talks")) renewTalks(part, other);
     else if (other && !isUsed && part.outerHTML !== other.outerHTML) {
       part.replaceWith(other);
       // The last is what was pressed for; it may have come just now.
@@ -83,7 +86,12 @@ const renew = async (href) => {
   tick();
 };
 
-const refresh = atMostEach(LOAD_AGAIN_MS, () => renew(location.href));
+/** Renew the page at most so often; one that is paused once it goes on. @param {number} milliseconds */
+const renewing = (milliseconds) => {
+  const call = atMostEach(milliseconds, async () => (isPaused() ? document.addEventListener("unpaused", call, { once: true }) : renew(location.href)));
+  return call;
+};
+const refresh = renewing(LOAD_AGAIN_MS);
 
 /** While something is under way its bar grows. */
 const tick = () => one("[data-ticks]") && refresh();
@@ -170,7 +178,7 @@ const liveOverview = () =>
 
 /** What is dead and who reads what: a part of either is new with deliveries that end, and while a replay runs. */
 const liveParts = () => {
-  const seldom = atMostEach(LOOK_LATER_MS, () => renew(location.href));
+  const seldom = renewing(LOOK_LATER_MS);
   const ended = ({ state }) => (state === "dead" || state === "discarded" || one("progress")) && seldom();
   new Feed(page.position, { delivery: ended, subscription: seldom, channel: seldom, refused: seldom }, seldom);
 };
@@ -183,5 +191,5 @@ menus();
 keepOnce();
 listenToKeys();
 loginByLink();
-({ list: () => liveList(), event: liveEvent, conversation: liveConversation, overview: liveOverview, parts: liveParts })[page.live]?.();
+({ list: () => liveList(), event: liveEvent, conversation: liveConversation, talks: () => liveTalks(refresh), overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

@@ -145,8 +145,8 @@ export const listenToKeys = () => {
     event.preventDefault();
     act();
   });
-  const button = one("[data-keys]");
-  if (!button) return;
-  button.hidden = false;
-  button.addEventListener("click", ACTS.get("?"));
+  for (const button of all("[data-press]")) {
+    button.hidden = button.dataset.press === "p" && !document.body.dataset.live; // there is nothing to pause
+    button.addEventListener("click", ACTS.get(button.dataset.press));
+  }
 };

@@ -27,5 +27,7 @@ export const sayState = (feed) => {
   const how = TEXT[feed] ?? _("○ not live since {time} – retrying", { time: localTime(said.since) });
   document.body.dataset.feed = isLost ? "lost" : said.paused ? "paused" : feed;
   const text = one("[data-feed-text]");
+  const button = one("[data-press=p]");
+  if (button) button.ariaPressed = String(said.paused);
   if (text) text.textContent = !said.paused ? how : isLost ? `${how} · ${TEXT.paused}` : TEXT.paused;
 };

@@ -74,3 +74,10 @@ async def test_a_time_of_another_day_has_its_date_without_a_script(served: Serve
     page = await shown(served, await logged_in(served, "bia"))
     assert ">2026-07-02 14:00:10</time>" in page, "when Ana's token was made"
     assert ">14:16:50</time>" in page, "when this session was used"
+
+
+async def test_each_command_has_its_button_that_copies_it(served: Served) -> None:
+    page = await shown(served, await logged_in(served))
+    commands = re.findall(r"<code([^>]*)>relay-[^<]+</code>( <button [^>]*data-copy-button)?", page)
+    assert len(commands) == 5
+    assert [one for one in commands if not all(one)] == []
