@@ -177,21 +177,24 @@ class LinkUnknown(RelayError, code="link_unknown", status=403):
     """No such login link was made, or the server was started since."""
 
     message = "this login link is not known"
-    hint = "relay-server dashboard makes a new one."
+    hint = "relay-client dashboard makes a new one; on the server, relay-server dashboard."
 
 
 class LinkUsed(RelayError, code="link_used", status=403):
     """A login link works once."""
 
     message = "this login link was used from {} {} s ago"
-    hint = "relay-server dashboard makes a new one. If that was not you, revoke the token."
+    hint = (
+        "relay-client dashboard makes a new one; on the server, relay-server dashboard. If that was"
+        " not you, revoke the token."
+    )
 
 
 class LinkExpired(RelayError, code="link_expired", status=403):
     """A login link was not used in time."""
 
     message = "this login link ran out {} s ago: each works for a minute"
-    hint = "relay-server dashboard makes a new one."
+    hint = "relay-client dashboard makes a new one; on the server, relay-server dashboard."
 
 
 class SessionNotFound(RelayError, code="session_not_found", status=404):

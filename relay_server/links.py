@@ -51,10 +51,23 @@ class Links:
         """Use one: whose rights it gives.
 
         Raises:
+            LinkUnknown, LinkExpired, LinkUsed: As `look`.
+        """
+        link = self._good(secret, now)
+        link.used_at, link.used_from = now, address
+        return link.token
+
+    def look(self, secret: str, now: int) -> str | None:
+        """Whose rights one gives, which stays good.
+
+        Raises:
             LinkUnknown: There is none, or not any more.
             LinkExpired: It was not used in time.
             LinkUsed: It was used before.
         """
+        return self._good(secret, now).token
+
+    def _good(self, secret: str, now: int) -> Link:
         link = self._known.get(digest(secret.encode("utf-8", "surrogateescape")))
         if link is None or now - link.made_at > REMEMBERED_MS:
             raise LinkUnknown
@@ -62,5 +75,4 @@ class Links:
             raise LinkUsed(link.used_from or "this host", (now - link.used_at) // 1_000)
         if now - link.made_at > LINK_MS:
             raise LinkExpired((now - link.made_at - LINK_MS) // 1_000)
-        link.used_at, link.used_from = now, address
-        return link.token
+        return link

@@ -37,22 +37,35 @@ READERS = {Scope.SUBSCRIBE, Scope.ADMIN}
 
 async def show_login(request: web.Request) -> web.Response:
     """`GET /login`: the form; a link's secret is in the fragment, which only the browser has."""
-    visitor, key = await find_visitor(request), secrets.token_urlsafe(24)
-    then = local(request.query.get("then", ""))
-    page = render(
-        request, "login.html", form_key=key, then=then, logged_in=visitor, host=request.host
-    )
+    key = secrets.token_urlsafe(24)
+    page = await _form(request, key, local(request.query.get("then", "")))
     set_cookie(request.app[CONTEXT], page, BEFORE_COOKIE, key)
     return page
 
 
+async def _form(request: web.Request, key: str, then: str, meant: str = "") -> web.Response:
+    """The form, for whoever comes, or for the one whom a link is meant for."""
+    visitor, host = await find_visitor(request), request.host
+    return render(
+        request,
+        "login.html",
+        form_key=key,
+        then=then,
+        meant=meant,
+        logged_in=visitor,
+        host=host,
+    )
+
+
 async def do_login(request: web.Request) -> web.Response:
-    """`POST /login`: by a link's secret, or by a token."""
+    """`POST /login`: by a link's secret, or by a token; `do=look` says whose a link is, first."""
     check_origin(request)
     fields, before = await read_form(request), request.cookies.get(BEFORE_COOKIE, "")
     key = before.encode("utf-8", "surrogateescape")
     if not before or not hmac.compare_digest(fields.get("form_key", "").encode(), key):
         raise Forbidden(_("the page is too old: load it again, and log in once more"))
+    if fields.get("do") == "look":
+        return await _form(request, before, local(fields.get("then", "")), _meant(request, fields))
     response, earlier = see(local(fields.get("then", ""))), await find_visitor(request)
     await log_in(request, response, _whose(request, fields.get("k", "").strip()))
     if earlier is not None:  # its cookie is gone, so nobody could end it from here
@@ -69,6 +82,13 @@ async def do_logout(request: web.Request, visitor: Visitor, _fields: Fields) -> 
     response.del_cookie(cookie_name(context), path=cookie_path(context))
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
+
+
+def _meant(request: web.Request, fields: Fields) -> str:
+    """Whom a link lets in; it stays good."""
+    context = request.app[CONTEXT]
+    name = context.links.look(fields.get("k", ""), context.clock.unix_ms())
+    return _("this host") if name is None else name
 
 
 def _whose(request: web.Request, shown: str) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.support.browsing import Seen, becomes_live
 from tests.support.relay import Relay
@@ -36,6 +37,8 @@ async def test_a_link_works_once_and_leaves_no_secret(
     secret = url.partition("#k=")[2]
     await page.goto(url)
     await expect(page.get_by_text("Your link is ready")).to_be_visible()
+    named = page.get_by_role("heading", name=f"Log in as ana on {urlsplit(url).netloc}")
+    await expect(named).to_be_visible()
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("banner")).to_contain_text("ana")
     kept = await page.evaluate("[location.href, ...Object.values(localStorage)]")
@@ -45,9 +48,21 @@ async def test_a_link_works_once_and_leaves_no_secret(
 
     await context.clear_cookies()
     await page.goto(url)
-    await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("heading")).to_contain_text("was used from 127.0.0.1")
+    await expect(page.get_by_text("relay-client dashboard")).to_be_visible()
     assert len((await relay.control("GET", "sessions"))["sessions"]) == 1
+
+
+async def test_a_link_is_pasted_where_no_script_reads_it(
+    relay: Relay, token: str, browser: Browser
+) -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page, url = await context.new_page(), await link(relay, token)
+    await page.goto(url)
+    await page.get_by_label("Login link, or token").fill(url)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("banner")).to_contain_text("ana")
+    await context.close()
 
 
 async def test_a_token_logs_in_and_the_page_that_was_meant_comes_next(

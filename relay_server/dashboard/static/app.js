@@ -190,6 +190,6 @@ showPlace();
 menus();
 keepOnce();
 listenToKeys();
-loginByLink();
+loginByLink(parsed).catch(() => {}); // it can be pressed all the same
 ({ list: () => liveList(), event: liveEvent, conversation: liveConversation, talks: () => liveTalks(refresh), overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote
