@@ -74,10 +74,15 @@ class Catalog:
 
     channels: Mapping[str, Channel] = field(default_factory=dict)
     tokens: Mapping[bytes, Token] = field(default_factory=dict)  # by digest
+    _by_number: Mapping[ChannelNumber, Channel] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_number = {channel.number: channel for channel in self.channels.values()}
+        object.__setattr__(self, "_by_number", by_number)
 
     def numbered(self, number: ChannelNumber) -> Channel | None:
         """The channel of a number; None once it is gone."""
-        return next((c for c in self.channels.values() if c.number == number), None)
+        return self._by_number.get(number)
 
     def owner_of(self, subscription: str, user: str) -> str:
         """The token whose a subscription is to be, by its name: that of that name, or its user."""

@@ -43,25 +43,30 @@ class Held:
         arriving: Bytes that are on their way to the backend.
         refused: Bytes of the largest webhook that it had no room for, until some was made.
         kept: Bytes of the events in memory.
+        window_ms: How long after an event the same webhook is its duplicate; 0 for never.
     """
 
-    __slots__ = ("_weights", "arriving", "bytes", "channel", "events", "kept", "last", "refused")
+    __slots__ = (
+        *("_max_bytes", "_weights", "arriving", "bytes", "channel", "events"),
+        *("kept", "last", "refused", "window_ms"),
+    )
 
     def __init__(self, channel: Channel, last: int, size: int) -> None:
-        self.channel = channel
+        self.configure(channel)
         self.last, self.bytes = last, size
         self.arriving = self.refused = self.kept = 0
         self.events: deque[Event] = deque()
         self._weights: deque[int] = deque()
 
-    @property
-    def window_ms(self) -> int:
-        """How long after an event the same webhook is its duplicate; 0 for never."""
-        return round(self.channel.config.dedupe_window_s * 1_000)
+    def configure(self, channel: Channel) -> None:
+        """Have it as it is configured now; what each webhook asks of that is reckoned once."""
+        self.channel = channel
+        self.window_ms = round(channel.config.dedupe_window_s * 1_000)
+        self._max_bytes = channel.config.max_bytes
 
     def full_at(self, weight: int) -> int | None:
         """The limit that so many bytes more would exceed; None where they fit."""
-        limit = self.channel.config.max_bytes
+        limit = self._max_bytes
         return limit if limit is not None and self.bytes + self.arriving + weight > limit else None
 
     def refuse(self, weight: int, limit: int) -> None:
@@ -69,18 +74,23 @@ class Held:
         if weight <= limit:
             self.refused = max(weight, self.refused)
 
-    def add(self, event: Event, weight: int) -> None:
-        """Add the channel's newest event; older ones fall out."""
-        self.events.append(event)
-        self._weights.append(weight)
-        self.kept += weight
+    def add(self, events: Sequence[Event], weights: Sequence[int]) -> None:
+        """Add the channel's next events; older ones fall out."""
+        size = sum(weights)
+        self.last += len(events)
+        self.bytes += size
+        self.events += events
+        self._weights += weights
+        self.kept += size
         while len(self.events) > MAX_EVENTS or self.kept > MAX_BYTES:
-            self._drop_first()
+            self.events.popleft()
+            self.kept -= self._weights.popleft()
 
     def drop(self, up_to: int | None = None) -> None:
         """Keep no events up to a sequence; none at all for None."""
         while self.events and (up_to is None or self.events[0].head.sequence <= up_to):
-            self._drop_first()
+            self.events.popleft()
+            self.kept -= self._weights.popleft()
 
     def outlines(self, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence, or None when some of them fell out."""
@@ -102,10 +112,6 @@ class Held:
                 return None
             found.append(self.events[index])
         return found
-
-    def _drop_first(self) -> None:
-        self.events.popleft()
-        self.kept -= self._weights.popleft()
 
     def _index(self, sequence: int) -> int | None:
         if not self.events:
@@ -150,10 +156,7 @@ class Cache:
 
     def of(self, channel: ChannelNumber) -> Held | None:
         """What is held of a channel; None once it is gone."""
-        held = self._channels.get(channel)
-        if held is not None:
-            self._channels.move_to_end(channel)
-        return held
+        return self._channels.get(channel)
 
     def channels(self) -> list[tuple[Channel, int, int]]:
         """Each channel with its last sequence and the bytes that its events take."""
@@ -161,43 +164,40 @@ class Cache:
 
     def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence; None where the backend must be asked."""
-        held = self.of(channel)
-        return () if held is None or after >= held.last else held.outlines(after, limit)
+        held = self._channels.get(channel)
+        if held is None or after >= held.last:
+            return ()
+        self._channels.move_to_end(channel)
+        return held.outlines(after, limit)
 
     def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event] | None:
         """These events; None where the backend must be asked."""
-        held = self.of(channel)
-        return held.fetch(sequences) if held else None
+        held = self._channels.get(channel)
+        if held is None:
+            return None
+        self._channels.move_to_end(channel)
+        return held.fetch(sequences)
 
     def _stored(self, change: EventsStored) -> None:
-        held = self.of(change.channel)
+        held = self._channels.get(change.channel)
         if held is None:
             return  # it was deleted meanwhile
+        self._channels.move_to_end(change.channel)
         events, kept = len(held.events), held.kept
-        for event, weight in zip(change.events, change.weights, strict=True):
-            sequence = event.head.sequence
-            if sequence <= held.last:
-                continue  # told before
-            if sequence > held.last + 1:
-                held.drop()
-            held.add(event, weight)
-            held.bytes += weight
-            held.last = sequence
-        if change.up_to > held.last:
-            held.drop()
-            held.last = change.up_to
-        self._count(len(held.events) - events, held.kept - kept)
+        if held.last + len(change.events) == change.up_to:  # they follow on it, without gaps
+            held.add(change.events, change.weights)
+        else:
+            _catch_up(held, change)
+        self._events += len(held.events) - events
+        self._kept += held.kept - kept
         while self._events > MAX_ALL_EVENTS or self._kept > MAX_ALL_BYTES:
             self._drop(next(each for each in self._channels.values() if each.events))
 
     def _drop(self, held: Held, up_to: int | None = None) -> None:
         events, kept = len(held.events), held.kept
         held.drop(up_to)
-        self._count(len(held.events) - events, held.kept - kept)
-
-    def _count(self, events: int, kept: int) -> None:
-        self._events += events
-        self._kept += kept
+        self._events += len(held.events) - events
+        self._kept += held.kept - kept
 
     def _removed(self, change: EventsRemoved | BodiesDropped) -> None:
         held = self._channels.get(change.channel)
@@ -216,7 +216,7 @@ class Cache:
         channel = change.channel
         channels = {**self.catalog.channels, channel.name: channel}
         self.catalog = Catalog(channels, self.catalog.tokens)
-        self._channels.setdefault(channel.number, Held(channel, 0, 0)).channel = channel
+        self._channels.setdefault(channel.number, Held(channel, 0, 0)).configure(channel)
 
     def _channel_gone(self, change: ChannelGone) -> None:
         number = change.channel.number
@@ -232,3 +232,18 @@ class Cache:
     def _token_revoked(self, change: TokenRevoked) -> None:
         tokens = {d: t for d, t in self.catalog.tokens.items() if t.name != change.name}
         self.catalog = Catalog(self.catalog.channels, tokens)
+
+
+def _catch_up(held: Held, change: EventsStored) -> None:
+    """Add what is new of events that were told before, or have others before or behind them."""
+    for event, weight in zip(change.events, change.weights, strict=True):
+        sequence = event.head.sequence
+        if sequence <= held.last:
+            continue  # told before
+        if sequence > held.last + 1:
+            held.drop()
+            held.last = sequence - 1
+        held.add((event,), (weight,))
+    if change.up_to > held.last:
+        held.drop()
+        held.last = change.up_to

@@ -49,8 +49,8 @@ class EventsStored(msgspec.Struct, frozen=True):
     """A channel has events up to a sequence.
 
     Attributes:
-        events: Those that came, handed along so that a live reader costs no second read; empty
-            where another replica stored them.
+        events: Those that came, the last ones up to `up_to` without gaps, handed along so that a
+            live reader costs no second read; empty where another replica stored them.
         weights: What each takes, in bytes of body and head.
     """
 
@@ -220,7 +220,8 @@ class Feed:
     """The listeners of one store, by the kind of change that each wants."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[type, list[Callable[[Any], None]]] = defaultdict(list)
+        # As tuples, made anew with each who comes or goes: nothing is copied to tell a change.
+        self._listeners: defaultdict[type, tuple[Callable[[Any], None], ...]] = defaultdict(tuple)
 
     def listen(
         self, kind: type[ChangeT], listener: Callable[[ChangeT], None], *, first: bool = False
@@ -236,8 +237,8 @@ class Feed:
             A function that ends it.
         """
         listeners = self._listeners[kind]
-        listeners.insert(0 if first else len(listeners), listener)
-        return lambda: self._listeners[kind].remove(listener)
+        self._listeners[kind] = (listener, *listeners) if first else (*listeners, listener)
+        return lambda: self._end(kind, listener)
 
     def wants(self, kind: type[Change]) -> bool:
         """Whether anybody listens to a kind; from any thread. If not, it need not be made."""
@@ -245,8 +246,13 @@ class Feed:
 
     def tell(self, change: Change) -> None:
         """Tell a change that was committed; the store calls this, in the event loop."""
-        for listener in tuple(self._listeners.get(type(change), ())):
+        for listener in self._listeners.get(type(change), ()):
             try:
                 listener(change)
             except Exception as exc:
                 log.error("a listener failed", change=type(change).__name__, exc_info=exc)
+
+    def _end(self, kind: type[ChangeT], listener: Callable[[ChangeT], None]) -> None:
+        listeners = list(self._listeners[kind])
+        listeners.remove(listener)
+        self._listeners[kind] = tuple(listeners)

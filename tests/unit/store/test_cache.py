@@ -104,6 +104,20 @@ def test_what_is_told_twice_is_kept_once(fed: Fed) -> None:
     assert held.bytes == 3
 
 
+def test_several_that_are_told_as_one_are_kept_as_they_follow(fed: Fed) -> None:
+    """Those that were told before are not kept again; a gap before them ends what was known."""
+    for sequences in ((1, 2), (2, 3, 4), (4,), (6, 7)):
+        events = tuple(Event(1, event_head(n, key=str(n)), b"x") for n in sequences)
+        fed.feed.tell(EventsStored(1, sequences[-1], events, (1,) * len(events)))
+        if sequences[0] < 6:
+            assert fed.outlines(0) == list(range(1, sequences[-1] + 1))
+
+    assert (fed.outlines(4), fed.outlines(5)) == (None, [6, 7])
+    held = fed.cache.of(1)
+    assert held is not None
+    assert held.bytes == 6
+
+
 def test_what_fell_out_or_is_still_to_come_is_not_known(
     fed: Fed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
