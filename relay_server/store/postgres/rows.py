@@ -85,7 +85,7 @@ def row_of(arrival: Arrival, bodies: BodyKeys) -> Row:
     stored, sealed = bodies.seal(new.id, new.body)
     return Row(
         arrival.channel,
-        arrival.window_ms,
+        arrival.held.window_ms,
         limit_of(arrival.held.channel),
         new.id,
         new.received_at,

@@ -206,7 +206,7 @@ class PostgresStore(SqlStore):
             sender_id=new.sender_id,
             digests=[digest_of(new.request, digest) for digest in digests],
             received_at=new.received_at,
-            window_ms=arrival.window_ms,
+            window_ms=arrival.held.window_ms,
         )
         return None if found is None else Appended(found[0], found[1], duplicate=True)
 

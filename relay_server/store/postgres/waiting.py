@@ -50,8 +50,7 @@ class Queue(Generic[JobT]):
     def answer(self, batch: Sequence[JobT]) -> None:
         """Tell whoever waits for these; in the event loop."""
         self._waiting -= len(batch)
-        self._waiting_bytes -= sum([job.weight for job in batch])
-        answer(batch)
+        self._waiting_bytes -= answer(batch)
 
     async def close(self) -> None:
         """Do what waits, and end."""

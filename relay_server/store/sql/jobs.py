@@ -30,7 +30,6 @@ class Arrival(msgspec.Struct, eq=False):
         request: `new.request` as it is stored.
         weight: Bytes that it takes: in memory until it is stored, and in its channel then.
         room: Bytes on the disk that it needs.
-        window_ms: How long after an event the same webhook is its duplicate; 0 for never.
         held: Its channel's, which counts it as on its way until it is answered.
         waiter: Told once it is committed.
         result: Where it is stored, or that its channel is gone.
@@ -43,7 +42,6 @@ class Arrival(msgspec.Struct, eq=False):
     request: bytes
     weight: int
     room: int
-    window_ms: int
     held: Held
     waiter: Waiter
     result: Appended | Exception | None = None
@@ -71,14 +69,17 @@ class Call(msgspec.Struct, eq=False):
 Job: TypeAlias = Call | Arrival
 
 
-def answer(jobs: Iterable[Job]) -> None:
-    """Tell whoever waits what came of it; in the event loop."""
+def answer(jobs: Iterable[Job]) -> int:
+    """Tell whoever waits what came of it, in the event loop; the bytes that waited with them."""
+    weight = 0
     for job in jobs:
         if isinstance(job, Arrival):
+            weight += job.weight
             job.held.arriving -= job.weight
             tell(job.waiter, job.result)
         else:
             tell(job.future, job.result)
+    return weight
 
 
 def tell(waiter: Waiter | asyncio.Future[Any], result: Any) -> None:

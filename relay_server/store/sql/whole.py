@@ -69,8 +69,7 @@ class SqlStore(
             return None
         request = encode(event.request)
         weight = len(event.body) + len(request)
-        room, window_ms = weight + self.row_bytes, held.window_ms
-        return Arrival(channel, event, request, weight, room, window_ms, held, waiter)
+        return Arrival(channel, event, request, weight, weight + self.row_bytes, held, waiter)
 
     def _refuse(self, arrival: Arrival, refusal: RelayError, full_at: int | None = None) -> None:
         looking = self._loop.create_task(self._refuse_unknown(arrival, refusal, full_at))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import msgspec
 
@@ -43,16 +43,19 @@ class _Kept(msgspec.Struct, frozen=True):
     first: str
 
 
-def append_all(database: Database, sequences: Sequences, arrivals: Iterable[Arrival]) -> None:
-    """Store webhooks: one row each, whatever the number of subscriptions.
+def append(
+    database: Database, sequences: Sequences, channel: ChannelNumber, arrivals: Sequence[Arrival]
+) -> None:
+    """Store webhooks of a channel: one row each, whatever the number of subscriptions.
 
     Each has its result then: where it is, or `ChannelNotFound`.
     """
-    by_channel = dict[ChannelNumber, list[Arrival]]()
-    for arrival in arrivals:
-        by_channel.setdefault(arrival.channel, []).append(arrival)
-    for channel, each in by_channel.items():
-        _append(database, sequences, channel, each)
+    ids = [a.new.sender_id for a in arrivals if a.new.sender_id is not None]
+    known = database.all_of("known_sender_ids", channel, ids) if ids else ()
+    if known or len(set(ids)) < len(ids):
+        _append_new(database, sequences, channel, arrivals, {id_ for (id_,) in known})
+    else:  # as nearly always: all else is for a sender that came again
+        _store(database, sequences, channel, arrivals)
 
 
 def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
@@ -63,12 +66,16 @@ def find_duplicate(database: Database, arrival: Arrival) -> Appended | None:
     return Appended(kept.id, kept.sequence, duplicate=True)
 
 
-def _append(
-    database: Database, sequences: Sequences, channel: ChannelNumber, arrivals: Sequence[Arrival]
+def _append_new(
+    database: Database,
+    sequences: Sequences,
+    channel: ChannelNumber,
+    arrivals: Sequence[Arrival],
+    known: Container[str],
 ) -> None:
-    """Store those of one channel, but for duplicates."""
-    duplicates = _find_duplicates(database, channel, arrivals)
-    fresh = [a for a in arrivals if a not in duplicates] if duplicates else arrivals
+    """Store those that are no duplicates, where some sender's ids are known, or come twice."""
+    duplicates = _find_duplicates(database, arrivals, known)
+    fresh = [a for a in arrivals if a not in duplicates]
     if fresh:
         _store(database, sequences, channel, fresh)
     # What a duplicate is one of has its result by now.
@@ -91,16 +98,19 @@ def _store(
         for arrival in fresh:
             arrival.result = ChannelNotFound(f"number {channel}")
         return
-    events, rows = list[Event](), list[tuple[object, ...]]()
+    before, bodies = position(channel, last) - last, database.bodies
+    events: list[Event] = []
+    weights: list[int] = []
+    rows: list[tuple[object, ...]] = []
     for sequence, arrival in enumerate(fresh, last - count + 1):
         new = arrival.new
         head = EventHead(new.id, sequence, new.received_at, new.key, new.kind, new.request)
         events.append(Event(channel, head, new.body, arrival.conflict, arrival.first))
-        rows.append(_row(arrival, position(channel, sequence), database.bodies))
+        weights.append(arrival.weight)
+        rows.append(_row(arrival, before + sequence, bodies))
         arrival.result = Appended(new.id, sequence)
     database.run_rows("append", rows)
-    weights = tuple([arrival.weight for arrival in fresh])
-    database.changes.append(EventsStored(channel, last, tuple(events), weights))
+    database.changes.append(EventsStored(channel, last, tuple(events), tuple(weights)))
 
 
 def _row(arrival: Arrival, at: int, bodies: BodyKeys) -> tuple[object, ...]:
@@ -121,7 +131,7 @@ def _row(arrival: Arrival, at: int, bodies: BodyKeys) -> tuple[object, ...]:
         None if new.sender_id is None else digest_of(new.request, digest),
         arrival.request,
         stored,
-        crc(arrival.request, checksum),  # one more pass over a few hundred bytes, not the body
+        zlib.crc32(arrival.request, checksum),  # a few hundred bytes more, not the body again
         arrival.first,
         sealed,
     )
@@ -138,19 +148,15 @@ def digest_of(request: RequestHead, body: int) -> int:
 
 
 def _find_duplicates(
-    database: Database, channel: ChannelNumber, arrivals: Sequence[Arrival]
+    database: Database, arrivals: Iterable[Arrival], known: Container[str]
 ) -> dict[Arrival, Arrival | _Kept]:
-    """Say of each duplicate what it is one of; note of the others what they repeat."""
-    ids = list[str]()
-    for arrival in arrivals:
-        arrival.first, arrival.conflict = None, False  # as a transaction that failed left them
-        if arrival.new.sender_id is not None:
-            ids.append(arrival.new.sender_id)
-    if not ids:
-        return {}
-    known = {sender_id for (sender_id,) in database.all_of("known_sender_ids", channel, ids)}
-    if not known and len(set(ids)) == len(ids):
-        return {}  # as nearly always: all that follows is for a sender that came again
+    """Say of each duplicate what it is one of; note of the others what they repeat.
+
+    Args:
+        database: The writer's.
+        arrivals: Of one channel.
+        known: Sender's ids that are stored.
+    """
     found = dict[Arrival, Arrival | _Kept]()
     together = defaultdict[str, list[Arrival]](list)
     for arrival in arrivals:
@@ -221,7 +227,7 @@ def _suffices(database: Database, arrival: Arrival, kept: _Kept) -> bool:
 
 def _is_soon(arrival: Arrival, earlier: int) -> bool:
     """True within the window after a time; a clock that was set back does not end it."""
-    return max(0, arrival.new.received_at - earlier) < arrival.window_ms
+    return max(0, arrival.new.received_at - earlier) < arrival.held.window_ms
 
 
 def _has_other_body(database: Database, arrival: Arrival) -> bool:

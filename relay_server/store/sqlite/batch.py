@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
@@ -10,13 +10,14 @@ from relay_protocol.errors import RelayError
 from relay_server.errors import StoreBroken
 from relay_server.store.feed import Change
 from relay_server.store.sql.jobs import Arrival, Call, Job
-from relay_server.store.sqlite.arrivals import append_all
+from relay_server.store.sqlite.arrivals import append
 from relay_server.store.sqlite.database import Database
 from relay_server.store.sqlite.sequences import Sequences
+from relay_server.values import ChannelNumber
 
 # Begins each transaction, which may be for webhooks alone, and returns what is called once that was
-# committed, or was not.
-First = Callable[[Database, bool], Callable[[bool], None]]
+# committed, or was not, if anything is to be.
+First = Callable[[Database, bool], Callable[[bool], None] | None]
 
 
 class Batches:
@@ -44,30 +45,34 @@ class Batches:
         Raises:
             RelayError: Nothing was written, of none of them.
         """
-        finish: Callable[[bool], None] | None = None
+        webhooks, calls = _sorted(batch)
+        database, finish = self._database, None
         try:
-            self._database.begin()
-            arrivals = [job for job in batch if isinstance(job, Arrival)]
-            finish = self._first(self._database, len(arrivals) == len(batch))
-            append_all(self._database, self._sequences, arrivals)
-            if len(arrivals) < len(batch):
+            database.begin()
+            finish = self._first(database, not calls)
+            for channel, arrivals in webhooks.items():
+                append(database, self._sequences, channel, arrivals)
+            if calls:
                 self._sequences.settle()
-            for job in batch:
-                if isinstance(job, Call):
-                    self._attempt(job)
-            self._database.commit()
+                for call in calls:
+                    self._attempt(call)
+            database.commit()
         except Exception as exc:
             if finish is not None:
                 finish(False)
-            failure = self._database.explain(exc) if isinstance(exc, apsw.Error) else exc
-            self._undo()
+            failure = database.explain(exc) if isinstance(exc, apsw.Error) else exc
+            self._undo(webhooks.values())
             raise failure from exc
-        finish(True)
-        return self._database.changes
+        if finish is not None:
+            finish(True)
+        return database.changes
 
-    def _undo(self) -> None:
+    def _undo(self, webhooks: Iterable[Iterable[Arrival]]) -> None:
         """What cannot be undone would go on with the next transaction."""
         self._sequences.forget()
+        for arrivals in webhooks:
+            for arrival in arrivals:  # what it repeats may not be there when it is tried again
+                arrival.first, arrival.conflict = None, False
         try:
             self._database.rollback()
         except apsw.Error as exc:
@@ -80,3 +85,15 @@ class Batches:
             raise
         except RelayError as exc:
             call.result = exc
+
+
+def _sorted(batch: Iterable[Job]) -> tuple[dict[ChannelNumber, list[Arrival]], list[Call]]:
+    """The webhooks of each channel, and the operations, each in their order."""
+    webhooks: dict[ChannelNumber, list[Arrival]] = {}
+    calls: list[Call] = []
+    for job in batch:
+        if isinstance(job, Call):
+            calls.append(job)
+        else:
+            webhooks.setdefault(job.channel, []).append(job)
+    return webhooks, calls

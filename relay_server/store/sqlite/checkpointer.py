@@ -58,20 +58,16 @@ class Checkpointer:
     Args:
         path: The database.
         on_broken: Called, in any thread, when the disk or the database failed.
-        tight: Whether the log must stay small.
     """
 
-    def __init__(
-        self, path: Path, on_broken: Callable[[StoreBroken], None], tight: Callable[[], bool]
-    ) -> None:
+    def __init__(self, path: Path, on_broken: Callable[[StoreBroken], None]) -> None:
         self._database = Database(path)
         self._on_broken = on_broken
-        self._tight = tight
         self._wanted = threading.Event()
-        self._copied = threading.Event()
+        self._copied = False  # the bulk of the log
         self._copying = threading.Lock()  # SQLite itself refuses a second one at once
         self._pages = 0  # in the log
-        self._length = 0  # bytes of its file, as far as it was made longer
+        self._is_long = False  # its file is as long as it is to be
         self._wiping = False  # what the file shows is to go
         self._try_at = 0  # pages, where the log could not begin anew at its bound
         self._closing = False
@@ -86,18 +82,28 @@ class Checkpointer:
     def log_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         """SQLite's hook after each commit."""
         self._pages = pages
-        enough = pages >= CHECKPOINT_PAGES or (pages >= TIGHT_PAGES and self._tight())
-        if enough and not self._copied.is_set():
-            self._wanted.set()
         return apsw.SQLITE_OK
 
-    def rotate(self, database: Database) -> None:
-        """Copy the rest and begin the log anew, if nobody reads it.
+    @property
+    def due(self) -> bool:
+        """Whether something is to be done about a log of this length; mostly there is nothing."""
+        return self._copied or self._pages >= (
+            CHECKPOINT_PAGES if self._is_long else LENGTHEN_PAGES
+        )
 
-        Called after each transaction; mostly there is nothing to do.
+    def rotate(self, database: Database, *, tight: bool) -> None:
+        """Have the bulk copied; or copy the rest and begin the log anew, if nobody reads it.
+
+        Called after a transaction, if it is `due` or the log must stay small.
+
+        Args:
+            database: The writer's.
+            tight: It must stay small.
         """
+        if not self._copied and self._pages >= (TIGHT_PAGES if tight else CHECKPOINT_PAGES):
+            self._wanted.set()
         late = self._pages >= max(MAX_LOG_PAGES, self._try_at)
-        if not late and not self._copied.is_set():
+        if not late and not self._copied:
             return
         if not self._copying.acquire(blocking=late):
             return  # the next transaction is soon enough
@@ -118,8 +124,7 @@ class Checkpointer:
     @property
     def short(self) -> bool:
         """Whether the log's file is to be made longer, soon after the start."""
-        bound = CHECKPOINT_PAGES * (PAGE_SIZE + FRAME_HEAD)
-        return LENGTHEN_PAGES <= self._pages < CHECKPOINT_PAGES and self._length < bound
+        return not self._is_long and LENGTHEN_PAGES <= self._pages < CHECKPOINT_PAGES
 
     def lengthen(self, database: Database) -> None:
         """Make the log's file longer by a little, if the disk lets it; between two transactions.
@@ -129,11 +134,12 @@ class Checkpointer:
         """
         database.begin()  # so that no other program writes to the log meanwhile
         try:
-            self._length = _lengthen(database.connection.filename_wal)
+            length = _lengthen(database.connection.filename_wal)
         except OSError as exc:
             raise StoreBroken(f"the log could not be made longer: {exc}") from exc
         finally:
             database.rollback()
+        self._is_long = length >= CHECKPOINT_PAGES * (PAGE_SIZE + FRAME_HEAD)
 
     def fold(self, database: Database) -> None:
         """Copy all of it now, as far as that can be, and have its file give back its room."""
@@ -145,7 +151,7 @@ class Checkpointer:
         self._wanted.clear()
         with self._copying:
             if self._checkpoint(self._database, apsw.SQLITE_CHECKPOINT_PASSIVE):
-                self._copied.set()
+                self._copied = True
 
     def close(self, *, abandon: bool = False) -> None:
         """End the thread; the files stay as they are if the store is to be abandoned."""
@@ -161,7 +167,7 @@ class Checkpointer:
             self.copy()
 
     def _begin_anew(self, database: Database, mode: int, busy_ms: int) -> bool:
-        self._copied.clear()
+        self._copied = False
         database.connection.set_busy_timeout(busy_ms)  # senders must not wait for a backup
         try:
             begun = self._checkpoint(database, mode)
@@ -170,7 +176,7 @@ class Checkpointer:
         if begun:
             self._pages = self._try_at = 0
         if begun and mode == TRUNCATE:
-            self._length, self._wiping = 0, False
+            self._is_long = self._wiping = False
         return begun
 
     def _checkpoint(self, database: Database, mode: int) -> bool:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,7 +83,7 @@ class Database:
         self.on_wipe: Callable[[], None] = lambda: None
         self.commits = Times(COMMIT_BUCKETS)
         self._queries = queries()
-        self._by_rows: dict[tuple[str, int], str] = {}
+        self._by_rows = _ByRows(self._queries)
         try:
             self._set_up(readonly=readonly or immutable)
         except apsw.Error as exc:
@@ -112,10 +112,12 @@ class Database:
         SQLite is left and entered once a statement, and each time this thread waits for its turn
         in the interpreter: under load that costs more than the row.
         """
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[start : start + ROWS_AT_ONCE]
-            values = tuple(chain.from_iterable(some))
-            self.connection.execute(self._for_rows(query, len(some)), values)
+        if len(rows) > ROWS_AT_ONCE:
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self.run_rows(query, rows[start : start + ROWS_AT_ONCE])
+        elif rows:
+            values = tuple(chain.from_iterable(rows))
+            self.connection.execute(self._by_rows[query, len(rows)], values)
 
     def all(self, query: str, /, **values: Any) -> list[Row]:
         """All rows of a named query."""
@@ -137,12 +139,11 @@ class Database:
 
     def all_of(self, query: str, common: Any, values: Sequence[Any]) -> list[Row]:
         """All rows of a named query about many values, behind one that they have in common."""
-        rows = list[Row]()
-        for start in range(0, len(values), ROWS_AT_ONCE):
-            some = values[start : start + ROWS_AT_ONCE]
-            sql = self._for_rows(query, len(some))
-            rows += self.connection.execute(sql, (common, *some)).fetchall()
-        return rows
+        if len(values) > ROWS_AT_ONCE:
+            some, others = values[:ROWS_AT_ONCE], values[ROWS_AT_ONCE:]
+            return self.all_of(query, common, some) + self.all_of(query, common, others)
+        sql = self._by_rows[query, len(values)]
+        return self.connection.execute(sql, (common, *values)).fetchall()
 
     def begin(self) -> None:
         """Start a transaction that writes."""
@@ -196,14 +197,19 @@ class Database:
         # its own; all of it where bodies are sealed, and once some were dropped.
         self.connection.pragma("secure_delete", True if self.bodies.current != CLEAR else "fast")
 
-    def _for_rows(self, query: str, count: int) -> str:
-        """The query with so many rows of VALUES; kept, so that SQLite knows it again."""
-        known = self._by_rows.get((query, count))
-        if known is None:
-            head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._queries[query])
-            known = f"{head}VALUES {', '.join([one] * count)}{tail}"
-            self._by_rows[query, count] = known
-        return known
+
+class _ByRows(dict[tuple[str, int], str]):
+    """Queries with so many rows of VALUES; each is kept, so that SQLite knows it again."""
+
+    def __init__(self, named: Mapping[str, str]) -> None:
+        super().__init__()
+        self._named = named
+
+    def __missing__(self, asked: tuple[str, int]) -> str:
+        query, count = asked
+        head, one, tail = re.split(r"VALUES (\([?, ]+\))", self._named[query])
+        self[asked] = whole = f"{head}VALUES {', '.join([one] * count)}{tail}"
+        return whole
 
 
 def translate(error: apsw.Error, path: str = "", number: int = 0) -> RelayError:

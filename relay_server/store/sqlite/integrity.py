@@ -163,7 +163,7 @@ class Identity:
     """The files that are written to: what goes into one that is gone, is gone with it."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._opened = {str(path): _inode(str(path)) for path in paths}
+        self._opened = [(str(path), _inode(str(path))) for path in paths]
 
     def check(self) -> None:
         """Look whether they are still there.
@@ -171,7 +171,7 @@ class Identity:
         Raises:
             StoreBroken: One was removed or replaced; the message names it.
         """
-        for path, opened in self._opened.items():
+        for path, opened in self._opened:
             if _inode(path) != opened:
                 raise StoreBroken(f"{path} was removed or replaced while it was in use")
 
@@ -187,12 +187,12 @@ def _inconsistencies(database: Database) -> Iterator[str]:
         yield f"there are events of channel number {number}, which does not exist"
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def _inode(path: str) -> tuple[int, ...] | None:
+    """A file's number, and its device's."""
     try:
-        status = os.stat(path)  # noqa: PTH116  (after each commit: a Path costs more than the call)
+        return os.stat(path)[1:3]  # noqa: PTH116  (after each commit: a Path costs more than the call)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
 
 
 def _lost(path: Path, what: str) -> StoreBroken:

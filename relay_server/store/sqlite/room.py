@@ -65,6 +65,7 @@ class Room:
 
     Attributes:
         refusal: What webhooks are refused with, from any thread; None while they are taken.
+        tight: Nothing is in reserve: the log must stay small, and somebody has to look for room.
     """
 
     def __init__(self, path: Path, max_bytes: int, tell: Callable[[str], None]) -> None:
@@ -73,6 +74,7 @@ class Room:
         self._max_bytes = max_bytes
         self._tell = tell
         self._reserve = Reserve(path.parent)
+        self.tight = not self._reserve.held
         self._allowed = 0  # bytes of webhooks until it is measured again
         self._next_look = 0.0
 
@@ -80,11 +82,6 @@ class Room:
     def taking(self) -> bool:
         """Whether webhooks are taken."""
         return self.refusal is None
-
-    @property
-    def tight(self) -> bool:
-        """Nothing is in reserve: the log must stay small, and somebody has to look for room."""
-        return self.refusal is not None or not self._reserve.held
 
     @property
     def plenty(self) -> bool:
@@ -98,6 +95,7 @@ class Room:
         # Less than what it takes to begin again: a restart alone is not to refuse anything.
         if self._measure(database, self._log_file_bytes()) < BATCH_BYTES // 2:
             self.refuse(database)
+        self.tight = self._is_tight()
 
     def refusal_for(
         self, database: Database, weight: int, log: Checkpointer
@@ -109,18 +107,20 @@ class Room:
             weight: Their bytes, with `ROW_BYTES` for each.
             log: Folded if that is what they need: nobody is to wait for that in vain.
         """
+        if weight <= self._allowed:  # as nearly always; nothing is while webhooks are refused
+            self._allowed -= weight
+            return None
         if self.refusal is not None:
             return self.refusal
-        if weight > self._allowed:
-            self._allowed = self._measure(database, log.log_bytes)
-        if self._allowed < weight <= self._measure_folded(database):
+        fitting = self._measure(database, log.log_bytes)
+        if fitting < weight <= self._measure_folded(database):
             log.fold(database)
-            self._allowed = self._measure(database, log.log_bytes)
-        if weight <= self._allowed:
+            fitting = self._measure(database, log.log_bytes)
+        if weight <= fitting:
             # However much there is now, others may fill the disk: look again soon.
-            self._allowed = min(self._allowed, BATCH_BYTES) - weight
+            self._allowed = min(fitting, BATCH_BYTES) - weight
             return None
-        if self._allowed < BATCH_BYTES:
+        if fitting < BATCH_BYTES:
             return self.refuse(database)
         return StoreFull("the disk has no room for a webhook of this size")
 
@@ -135,6 +135,7 @@ class Room:
         if self.refusal is not None:
             return self.refusal
         self.refusal = refusal or StoreFull(self._why(database))
+        self.tight = True
         self._allowed = 0
         self._next_look = time.monotonic() + LOOK_S
         self._set_cap(database, self._max_bytes + RESERVE_BYTES)
@@ -144,6 +145,7 @@ class Room:
 
     def give_up_reserve(self) -> bool:
         """Leave its place to progress and clean-up; False when it was given up already."""
+        self.tight = True
         return self._reserve.release()
 
     def lean_rows(self) -> int | None:
@@ -172,6 +174,10 @@ class Room:
         self._make_reserve()
         if not self.taking and self._is_enough(database) and self._can_write(database):
             self._take(database)
+        self.tight = self._is_tight()
+
+    def _is_tight(self) -> bool:
+        return self.refusal is not None or not self._reserve.held
 
     def _take(self, database: Database) -> None:
         self._set_cap(database, self._max_bytes)

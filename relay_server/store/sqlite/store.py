@@ -7,6 +7,7 @@ appended, progress is recorded), and how the store is opened and closed.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ class SqliteStore(SqlStore):
         self._reports = reports
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_at = 0.0  # what waits, by the loop's clock
-        self._rides = False  # with the next webhook
+        self._ride_at = math.inf  # with the next webhook, by the same
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
         self._wiped = False
@@ -108,17 +109,15 @@ class SqliteStore(SqlStore):
     def append_for(self, channel: ChannelNumber, event: NewEvent, waiter: Waiter) -> None:
         if (arrival := self._arrival(channel, event, waiter)) is None:
             return
-        held, weight = arrival.held, arrival.weight
-        if (limit := held.full_at(weight)) is not None:
+        held = arrival.held
+        if (limit := held.full_at(arrival.weight)) is not None:
             self._refuse(arrival, ChannelFull(limit), limit)
             return
-        held.arriving += weight  # until it is answered
-        if self._write_timer is not None:
-            self._rides = self._loop.time() >= self._write_at - (RECORD_WITHIN_S - COLLECT_S)
+        held.arriving += arrival.weight  # until it is answered
         try:
             self._writer.append(arrival)
         except RelayError as exc:
-            held.arriving -= weight
+            held.arriving -= arrival.weight
             waiter.set_exception(exc)
 
     @asks
@@ -172,11 +171,13 @@ class SqliteStore(SqlStore):
         with suppress(RelayError):  # the next start tries again
             leave_nothing(self._path)
 
-    def _write_pending(self, database: Database, for_webhooks: bool) -> Callable[[bool], None]:
+    def _write_pending(
+        self, database: Database, for_webhooks: bool
+    ) -> Callable[[bool], None] | None:
         """In the writer's thread; what could not be written, or was left, is tried again."""
-        if for_webhooks and not self._rides:
-            return _nothing_written
-        self._rides = False
+        if for_webhooks and self._loop.time() < self._ride_at:
+            return None
+        self._ride_at = math.inf
 
         def finish(committed: bool) -> None:
             if committed:
@@ -197,6 +198,7 @@ class SqliteStore(SqlStore):
         """Write progress soon, or where it did not fit with patience."""
         within_s = RECORD_WITHIN_S if fits or self.space.taking else FULL_RECORD_S
         self._write_at = self._loop.time() + within_s
+        self._ride_at = self._write_at - (RECORD_WITHIN_S - COLLECT_S)
         if self._write_timer is None:
             self._write_timer = self._loop.call_at(self._write_at, self._write_soon)
 
@@ -214,10 +216,6 @@ class SqliteStore(SqlStore):
             self._write_within()
         except (StoreUnavailable, StoreBroken):
             pass  # it is being closed, or has failed and said so
-
-
-def _nothing_written(_committed: bool) -> None:
-    """There is nothing to note."""
 
 
 def _look(future: asyncio.Future[None]) -> None:

@@ -80,9 +80,9 @@ class Writer:
         self._on_broken = on_broken
         self._tell_change = tell
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None at its end
+        # One at a time, and none at its end: that only wakes the thread.
+        self._queue: queue.SimpleQueue[Sequence[Job]] = queue.SimpleQueue()
         self._backlog: deque[Job] = deque()  # taken out of the queue, by the thread alone
-        self._ending = False  # nothing more comes into the queue
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
@@ -93,7 +93,7 @@ class Writer:
         self._identity = Identity((path, begun_log(self._database)))
         self._room = Room(path, max_bytes, self._tell_space)
         self._room.begin(self._database)
-        self._checkpointer = Checkpointer(path, self.fail, lambda: self._room.tight)
+        self._checkpointer = Checkpointer(path, self.fail)
         self._database.connection.set_wal_hook(self._checkpointer.log_grew)
         self._database.on_wipe = self._checkpointer.wipe
         self._thread = threading.Thread(target=self._run, name="relay-writer", daemon=True)
@@ -122,7 +122,7 @@ class Writer:
             raise StoreFull("more waits to be written than the disk takes")
         self._waiting += 1
         self._waiting_bytes += job.weight
-        self._queue.put(job)
+        self._queue.put((job,))
 
     @property
     def broken(self) -> bool:
@@ -138,7 +138,7 @@ class Writer:
 
     async def close(self) -> None:
         self._closed = True
-        self._queue.put(None)
+        self._queue.put(())
         await asyncio.to_thread(self._thread.join)
         if self.broken:
             self._database.abandon()
@@ -146,49 +146,50 @@ class Writer:
         self._checkpointer.close(abandon=self.broken)
 
     def _run(self) -> None:
-        while self._backlog or not self._ending:
-            batch = self._take()
+        while self._backlog or not (self._closed and self._queue.empty()):
+            batch, room = self._take()
             try:
-                self._commit(batch)
+                if batch:
+                    self._commit(batch, room)
             except Exception as exc:  # noqa: BLE001  (a thread that is gone would keep all waiting)
                 failure = StoreBroken(f"the store's writer failed: {exc!r}")
                 self.fail(failure)
                 self._refuse(batch, failure)
             self._keep_house()
 
-    def _take(self) -> list[Job]:
-        """What waits, up to a batch; nothing when it is time to look at the room instead."""
-        if not self._backlog:
+    def _take(self) -> tuple[Sequence[Job], int]:
+        """What waits, up to a batch, and the room that it needs.
+
+        Nothing when it is time to look at the room instead.
+        """
+        backlog = self._backlog
+        if not backlog:
             try:
-                self._receive(self._queue.get(timeout=self._room.wait_s()))
+                backlog += self._queue.get(timeout=self._room.wait_s())
             except queue.Empty:
-                return []
+                return (), 0
         self._receive_all()
-        batch, room = list[Job](), 0
-        while self._backlog and len(batch) < MAX_BATCH:
-            room += self._backlog[0].room
-            if batch and room > BATCH_BYTES:
+        batch: list[Job] = []
+        needed = 0
+        while backlog and len(batch) < MAX_BATCH:
+            room = backlog[0].room
+            if batch and needed + room > BATCH_BYTES:
                 break
-            batch.append(self._backlog.popleft())
-        return batch
+            needed += room
+            batch.append(backlog.popleft())
+        return batch, needed
 
     def _receive_all(self) -> None:
-        for _ in range(self._queue.qsize()):
-            self._receive(self._queue.get_nowait())
-
-    def _receive(self, job: Job | None) -> None:
-        if job is None:
-            self._ending = True
-        else:
-            self._backlog.append(job)
+        while not self._queue.empty():
+            self._backlog += self._queue.get_nowait()
 
     def _keep_house(self) -> None:
         """Look at the log and the room, after each transaction; mostly there is nothing to do."""
-        if self._broken is not None:
+        if self._broken is not None or not (self._checkpointer.due or self._room.tight):
             return
         try:
             if self._room.refusal is None:
-                self._checkpointer.rotate(self._database)
+                self._checkpointer.rotate(self._database, tight=self._room.tight)
                 if self._checkpointer.short and self._room.plenty:
                     self._checkpointer.lengthen(self._database)
             else:
@@ -200,28 +201,24 @@ class Writer:
         except Exception as exc:  # without this thread every sender waits for ever
             log.error("a look at the room failed", exc_info=exc)
 
-    def _commit(self, batch: Sequence[Job]) -> None:
+    def _commit(self, batch: Sequence[Job], room: int) -> None:
+        """Do jobs, whose webhooks need so much room."""
         if self._broken is not None:
             self._refuse(batch, self._broken)
             return
         try:
-            batch = self._admitted(batch)
-            if not batch:
-                return
+            if room and (
+                refusal := self._room.refusal_for(self._database, room, self._checkpointer)
+            ):
+                self._refuse_waiting()
+                batch = self._refuse_arrivals(batch, refusal)
+                if not batch:
+                    return
             changes = self._batches.commit(batch)
         except Exception as exc:  # noqa: BLE001  (without this thread every sender waits for ever)
             self._recover(batch, exc)
         else:
             self._loop.call_soon_threadsafe(self._answer_stored, batch, changes)
-
-    def _admitted(self, batch: Sequence[Job]) -> Sequence[Job]:
-        """A batch without its webhooks where there is no room for these."""
-        room = sum([job.room for job in batch])
-        refusal = room and self._room.refusal_for(self._database, room, self._checkpointer)
-        if not refusal:
-            return batch
-        self._refuse_waiting()
-        return self._refuse_arrivals(batch, refusal)
 
     def _recover(self, batch: Sequence[Job], failure: Exception) -> None:
         """What SQLite refuses to one must not fail its neighbours, unless the disk refuses all."""
@@ -237,7 +234,7 @@ class Writer:
                 self._refuse_waiting()
             case _ if len(batch) > 1:
                 for job in batch:
-                    self._commit([job])
+                    self._commit([job], job.room)
             case _:
                 self._refuse(batch, failure)
 
@@ -248,10 +245,10 @@ class Writer:
         self._refuse_waiting()
         again = was_taking or self._room.give_up_reserve()
         self._checkpointer.fold(self._database)
-        if again:
-            self._commit(rest)
-        else:
+        if not again:
             self._refuse(rest, failure)
+        elif rest:
+            self._commit(rest, 0)
 
     def _refuse_waiting(self) -> None:
         """Once no webhooks are taken, tell those that wait: to fold a large log takes a while."""
@@ -295,5 +292,4 @@ class Writer:
 
     def _answer(self, batch: Sequence[Job]) -> None:
         self._waiting -= len(batch)
-        self._waiting_bytes -= sum([job.weight for job in batch])
-        answer(batch)
+        self._waiting_bytes -= answer(batch)

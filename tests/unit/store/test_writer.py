@@ -261,7 +261,7 @@ def append(writer: Writer, weight: int) -> asyncio.Future[Appended]:
     """Append a webhook for a channel that is not there."""
     held = Held(Channel(1, "gone", ChannelConfig(), 0), 0, 0)
     future = asyncio.get_running_loop().create_future()
-    writer.append(Arrival(1, new_event(), b"", weight, weight + ROW_BYTES, 0, held, future))
+    writer.append(Arrival(1, new_event(), b"", weight, weight + ROW_BYTES, held, future))
     return future
 
 
