@@ -138,15 +138,15 @@ class Drifts:
         now = self._clock.monotonic()
         for event in change.events:
             of = change.channel, event.head.kind
-            if len(event.body) > MAX_BODY_BYTES:
-                continue
-            next_at = self._next_at.get(of)
-            if next_at is None and len(self._next_at) >= MAX_KINDS:
-                continue
-            if next_at is None or next_at <= now:
-                self._next_at[of] = now + SAMPLE_S
-                self._due[of] = event
-                self._wake.set()
+            if self._next_at.get(of, now) <= now and len(event.body) <= MAX_BODY_BYTES:
+                self._take(of, event, now)
+
+    def _take(self, of: tuple[ChannelNumber, str], event: Event, now: float) -> None:
+        """Have an event looked at, unless it is of one kind too many."""
+        if of in self._next_at or len(self._next_at) < MAX_KINDS:
+            self._next_at[of] = now + SAMPLE_S
+            self._due[of] = event
+            self._wake.set()
 
     def _channel_gone(self, change: ChannelGone) -> None:
         number = change.channel.number

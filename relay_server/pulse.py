@@ -36,27 +36,27 @@ class Minutes:
     """The counts of one channel, a ring of minutes."""
 
     def __init__(self, minute: int) -> None:
-        self._newest = minute
+        self._newest, self._start = minute, _start(minute)
         self._counts = array("I", bytes(4 * BEATS * MAX_MINUTES))
 
     def add(self, minute: int, beat: Beat, count: int) -> None:
         """Count in a minute; in the newest one where the clock was set back."""
         if minute > self._newest:
-            for gone in range(max(self._newest, minute - MAX_MINUTES) + 1, minute + 1):
-                at = self._at(gone)
-                self._counts[at : at + BEATS] = array("I", bytes(4 * BEATS))
-            self._newest = minute
-        self._counts[self._at(self._newest) + beat] += count
+            self._begin(minute)
+        self._counts[self._start + beat] += count
 
     def of(self, minute: int) -> tuple[int, ...]:
         """What was counted in a minute."""
         if not self._newest - MAX_MINUTES < minute <= self._newest:
             return (0,) * BEATS
-        at = self._at(minute)
+        at = _start(minute)
         return tuple(self._counts[at : at + BEATS])
 
-    def _at(self, minute: int) -> int:
-        return minute % MAX_MINUTES * BEATS
+    def _begin(self, minute: int) -> None:
+        for gone in range(max(self._newest, minute - MAX_MINUTES) + 1, minute + 1):
+            at = _start(gone)
+            self._counts[at : at + BEATS] = array("I", bytes(4 * BEATS))
+        self._newest, self._start = minute, _start(minute)
 
 
 class Pulse:
@@ -78,14 +78,9 @@ class Pulse:
 
     def count(self, channel: ChannelNumber, beat: Beat, count: int = 1) -> None:
         """Count something of a channel now."""
-        minute = self._clock.unix_ms() // MINUTE_MS
-        counts = self._channels.get(channel)
-        if counts is None:
-            if self._store.catalog.numbered(channel) is None:
-                return  # deleted while something was under way
-            counts = self._channels[channel] = Minutes(minute)
-        counts.add(minute, beat, count)
-        self.total += count
+        if (counts := self._channels.get(channel) or self._begun(channel)) is not None:
+            counts.add(self._clock.unix_ms() // MINUTE_MS, beat, count)
+            self.total += count
 
     def ended(self, channel: ChannelNumber, delivered: bool, dead: bool) -> None:
         """Count an attempt that ended, and what died with it."""
@@ -99,6 +94,13 @@ class Pulse:
         for minute in range(now - count + 1, now + 1):
             yield minute * MINUTE_MS, counts.of(minute) if counts else (0,) * BEATS
 
+    def _begun(self, channel: ChannelNumber) -> Minutes | None:
+        """The counts of one of which nothing was counted yet; None once it is deleted."""
+        if self._store.catalog.numbered(channel) is None:
+            return None
+        counts = self._channels[channel] = Minutes(self._clock.unix_ms() // MINUTE_MS)
+        return counts
+
     def _stored(self, change: EventsStored) -> None:
         # It may be told twice, and by another replica without its events.
         new = change.up_to - self._last.get(change.channel, 0)
@@ -109,3 +111,8 @@ class Pulse:
     def _channel_gone(self, change: ChannelGone) -> None:
         self._channels.pop(change.channel.number, None)
         self._last.pop(change.channel.number, None)
+
+
+def _start(minute: int) -> int:
+    """Where a minute's counts begin."""
+    return minute % MAX_MINUTES * BEATS
