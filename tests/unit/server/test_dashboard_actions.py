@@ -11,7 +11,7 @@ from relay_server.dashboard.events import places_among
 from relay_server.operations import Caller
 from relay_server.operations.edited import NewEdit, create_edited
 from relay_server.operations.events import EventRow
-from relay_server.values import Attempt, Mark, MarkState, Progress
+from relay_server.values import Attempt, Mark, MarkState, Progress, ReplayState
 from tests.support.clock import START_MS
 from tests.unit.server.asking import append
 from tests.unit.server.support import Served
@@ -85,6 +85,26 @@ async def test_edited_events_stand_in_the_list_where_they_were_sent(served: Serv
     assert "to send it again, edit it anew" in page
     assert [one for one in ('/replay"', "of=conversation") if one in page] == []
     assert '/edit"' in page
+
+
+async def test_an_edited_event_is_tried_until_its_maker_stops_that(served: Served) -> None:
+    """It is brought by a replay of its own; once that has ended there is nothing to stop."""
+    ana, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+    edited = await edited_of(served, await append(served), b"{}")
+    [replay] = await served.store.replays(ana.number, running=True)
+    claim = await served.store.claim(replay.number)
+    assert claim is not None
+    waiting = Mark(1, MarkState.WAITING, 1, 1, START_MS + 60_000, START_MS, "it failed")
+    tried = Attempt(1, 1, START_MS, 5, "response", 503)
+    served.store.record(claim, Progress(0, (waiting,), (tried,)))
+    cookies = await logged_in(served)
+    stop = f'action="/dev/relay/replays/{-replay.number}/stop"'
+    assert stop in await page_of(served, f"/events/{edited}", cookies)
+
+    await served.store.end_replay(replay.number, ReplayState.STOPPED, START_MS)
+
+    page = await page_of(served, f"/events/{edited}", cookies)
+    assert (stop in page, "mark-dead" in page) == (False, True)
 
 
 @pytest.mark.parametrize(
