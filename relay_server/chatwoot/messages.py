@@ -150,7 +150,7 @@ class Messages:
 
     def _stored(self, change: EventsStored) -> None:
         told = [one for one in change.events if one.head.kind == KINDS[0]]
-        if not told or not self._hub.readers.subscriptions(change.channel):
+        if not told or not self._hub.readers.is_read(change.channel):
             return
         channel = self._store.catalog.numbered(change.channel)
         if channel is None or channel.config.sender is not SenderKind.CHATWOOT:

@@ -108,6 +108,10 @@ class Readers:
         """The readers of a channel."""
         return list(self._by_channel.get(channel, ()))
 
+    def is_read(self, channel: ChannelNumber) -> bool:
+        """Whether anybody reads a channel."""
+        return channel in self._by_channel
+
     def subscriptions(self, channel: ChannelNumber) -> list[Subscription]:
         """The subscriptions of a channel that somebody reads."""
         return [reader.subscription for reader in self.of_channel(channel)]
