@@ -228,8 +228,7 @@ def _values(body: object) -> dict[str, None]:
     """
     found, inside = dict[str, None](), list[Any]([body])
     for value in islice(inside, 1 + MAX_VALUES):
-        kind = type(value)
-        if kind is str:
+        if (kind := type(value)) is str:
             found[value] = None
         elif kind is dict:
             inside += value.values() if _HARMLESS.issuperset(value) else _shown(value)
