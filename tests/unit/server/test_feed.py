@@ -108,12 +108,12 @@ async def test_a_feed_that_is_cut_anywhere_goes_on_where_it_was(
     other.position = "chatwoot=0;shop=0"
 
     async def send() -> None:
-        for n in range(120):
+        for n in range(60):
             await append(served, chance.choice(["chatwoot", "shop"]), body=b"%d" % n)
             await asyncio.sleep(chance.choice([0, 0, 0.01]))
 
     sending = asyncio.create_task(send())
-    while len(other.of("event")) < 120:
+    while len(other.of("event")) < 60:
         async with asyncio.timeout(20):
             await other.read(chance.randrange(1, 4_000))
     await sending
@@ -124,7 +124,7 @@ async def test_a_feed_that_is_cut_anywhere_goes_on_where_it_was(
         for name in ("chatwoot", "shop")
         for event in await served.events(name)
     }
-    assert len(got) == len(stored) == 120
+    assert len(got) == len(stored) == 60
     assert set(got) == stored
     assert [s for name, s in got if name == "shop"] == sorted(s for n, s in got if n == "shop")
 
