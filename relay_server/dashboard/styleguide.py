@@ -44,7 +44,6 @@ READER = {
     "backlog": 0,
     "away_since": None,
 }
-AWAY_MS = 720_000  # since when the last of them is
 LANES = [
     Bar("wait", 0, 120),
     Bar("good", 120, 200),
@@ -105,7 +104,7 @@ async def styleguide(request: web.Request, visitor: Visitor) -> web.Response:
         themes=THEMES,
         marks=MARK.findall((FOLDER / "marks.svg").read_text("utf-8")),
         events=[_event(now, number) for number in range(len(STATES))],
-        readers=[READER | one for one in (*READERS, {"away_since": now - AWAY_MS})],
+        readers=[READER | one for one in (*READERS, {"away_since": now - 720_000})],
         lanes=LANES,
         branches=branches(list(walk(parse(BODY)))),
         differences=DIFFERENCES,
