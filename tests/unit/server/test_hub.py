@@ -487,12 +487,14 @@ async def test_a_pause_that_finds_no_room_is_stored_later() -> None:
         _, reader = await w.join(peer)
         await w.append(1)
         w.store.full = True
+        paused_at = running_clock().unix_ms()
         reader.finish(peer, peer.got[0].id, Response(410))
         await asyncio.sleep(5)
         w.store.full = False
         await asyncio.sleep(2 * STORE_RETRY_S)
         [stored] = await w.store.subscriptions("chatwoot")
         assert stored.config.paused == "the target answered 410"
+        assert (stored.config.paused_by, stored.config.paused_at) == ("", paused_at)
 
 
 @virtual_time
