@@ -130,12 +130,14 @@ async def open_api(
         NotInitialized: There is no store, and none is to be made.
         RelayError: The store cannot be opened.
     """
-    if not make and not store_exists(settings.store_url, settings.data_dir, settings.store_secret):
-        raise NotInitialized(_("there is no relay in {folder}").format(folder=settings.data_dir))
+    where = settings.store_url, settings.data_dir, settings.store_secret
     async with AsyncExitStack() as stack:
         path = settings.data_dir / SOCKET_NAME
         running = await _answers(path)
         if not running:
+            if not make and not store_exists(*where):
+                said = _("there is no relay in {folder}")
+                raise NotInitialized(said.format(folder=settings.data_dir))
             context = await stack.enter_async_context(open_context(settings, sources))
             context.uninitialized = lets_nobody_send(context.store.catalog)
             path = Path(stack.enter_context(_folder(settings.data_dir)), SOCKET_NAME)

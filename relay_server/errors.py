@@ -302,6 +302,16 @@ class StoreUnavailable(RelayError, code="store_unavailable", status=503):
     """Nothing was stored; the sender should try again."""
 
 
+class DatabaseAway(StoreUnavailable, code="database_away"):
+    """The servers' database does not answer; webhooks are taken and spooled meanwhile."""
+
+    message = (
+        "the database does not answer. Webhooks are taken meanwhile: {} wait in this server's"
+        " spool. Why it does not: {}"
+    )
+    hint = "Once it is back, what is spooled is stored and delivered by itself."
+
+
 class StoreFull(StoreUnavailable, code="store_full"):
     """Nothing was stored: the disk is full, or too much waits to be written."""
 

@@ -189,13 +189,22 @@ def _show_database(database: Json | None) -> None:
         [
             (
                 one["name"] or "-",
-                one["state"] or "-",
-                _("yes") if one["sync"] in ("sync", "quorum") else _("no"),
+                one["state"] or "?",
+                _waited_for(one),
                 "-" if one["lag_bytes"] is None else size(one["lag_bytes"]),
             )
             for one in database["standbys"]
         ],
     )
+    if not all(one["state"] for one in database["standbys"]):
+        lines(_("The store's role may not see how standbys are: GRANT pg_monitor to it."))
+
+
+def _waited_for(standby: Json) -> str:
+    """Whether commits wait for a standby, if that may be seen."""
+    if not standby["state"]:
+        return "?"
+    return _("yes") if standby["sync"] in ("sync", "quorum") else _("no")
 
 
 def _show_channels(found: Sequence[Json]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from relay_server.bodies.tree import MASK
 from relay_server.delivery.upkeep import is_worrying
-from relay_server.errors import Forbidden, InvalidValue
+from relay_server.errors import DatabaseAway, Forbidden, InvalidValue, StoreUnavailable
 from relay_server.operations import Caller, Parts, channels, drifts, subscriptions
 from relay_server.operations.audit import audited
 from relay_server.reported import ChannelStatus, DatabaseStatus
@@ -160,7 +160,21 @@ async def whoami(who: Caller) -> WhoAmI:
 
 
 async def status(who: Caller) -> Status:
-    """How channels and subscriptions are doing, as far as the caller may know."""
+    """How channels and subscriptions are doing, as far as the caller may know.
+
+    Raises:
+        DatabaseAway: The servers' database cannot be asked.
+    """
+    space = who.store.space
+    try:
+        return await _status(who)
+    except StoreUnavailable as exc:
+        if who.admin and space.taking and space.spooled:
+            raise DatabaseAway(space.spooled, exc) from exc
+        raise
+
+
+async def _status(who: Caller) -> Status:
     parts, visible = who.parts, {c.name for c in who.channels()}
     space = who.store.space
     readers = await who.store.subscription_status()

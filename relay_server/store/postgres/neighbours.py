@@ -142,6 +142,7 @@ class Neighbours:
         self._heard_at = time.monotonic()
         self._ended = threading.Event()
         self._looked_once = threading.Event()
+        self._hears = True  # what others tell; that it does not is said once
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._run, name="relay-neighbours", daemon=True)
         self._thread.start()
@@ -189,8 +190,9 @@ class Neighbours:
                 link.listen(TOPIC)
                 self._listen(link)
             except RelayError as exc:
-                if not self._ended.is_set():
+                if self._hears and not self._ended.is_set():
                     log.warning("other replicas are not heard", error=str(exc))
+                self._hears = False
                 self._looked_once.set()
                 self._ended.wait(random.uniform(0.1, AGAIN_S))  # noqa: S311  (no secret)
             except Exception as exc:
@@ -208,6 +210,9 @@ class Neighbours:
             database.run("forget_adopted", folder=folder)
         [here] = payloads(self._replica, (), None)
         link.notify(TOPIC, self._signature(here) + here)  # from now on others tell it
+        if not self._hears:
+            log.info("other replicas are heard again")
+        self._hears = True
         while not self._ended.is_set():
             now = time.monotonic()
             if now >= beat_at:

@@ -7,6 +7,7 @@ back: nothing is lost, nothing twice, each key in order, and its sequences have 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,6 +89,8 @@ async def test_killed_and_started_again(primary: Cluster, opening: Opening, judg
                 await talk.accepts(MANY)
                 assert await spooled(trial.relay)
                 assert await trial.relay.is_ready()
+                said = await trial.relay.refused("status")
+                assert re.search(r"taken meanwhile: \d+ wait in this server's spool", said)
                 await asyncio.to_thread(primary.start)
                 await talk.accepts(MANY)
         await drained(trial.relay)

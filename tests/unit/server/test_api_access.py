@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay_server.control import open_api
-from relay_server.errors import InvalidValue
+from relay_server.errors import InvalidValue, StoreUnavailable
 from relay_server.files import SOCKET_NAME
 from relay_server.listening import serve_control
 from relay_server.values import Scope
@@ -178,6 +178,23 @@ async def test_what_nobody_foresaw_is_500_and_logged(
     with capture_logs() as logs:
         assert await admin.refused("GET", "status") == (500, "error")
     assert [entry["event"] for entry in logs] == ["request failed"]
+
+
+async def test_status_tells_an_admin_what_is_spooled_where_the_database_is_away(
+    served: Served, admin: Asking, ana: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise StoreUnavailable("no route to db1")
+
+    monkeypatch.setattr(served.store, "channel_status", away)
+    assert await admin.refused("GET", "status") == (503, "store_unavailable")
+    served.store.space.spool(True, waiting=60, stuck=0, refusal="")
+    said = (await admin("GET", "status")).json["error"]
+    assert said["code"] == "database_away"
+    assert "60 wait in this server's spool. Why it does not: no route to db1" in said["message"]
+    assert await ana.refused("GET", "status") == (503, "store_unavailable")
+    served.store.space.spool(True, waiting=60, stuck=0, refusal="the spool is full")
+    assert await admin.refused("GET", "status") == (503, "store_unavailable")
 
 
 async def test_health_is_public_and_says_no_more(served: Served) -> None:

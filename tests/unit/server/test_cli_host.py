@@ -111,6 +111,8 @@ def test_status_shows_servers_that_share_a_store(shown: Shown) -> None:
     assert "a/1 1.0 2 s ago 3 0" in text
     assert "The primary is db1:5432, of timeline 3." in text
     assert "two streaming yes 2" in text
+    assert "- ? ? -" in text
+    assert "GRANT pg_monitor" in text
     assert "--share" not in text, "a server alone has nobody to reach"
 
 
