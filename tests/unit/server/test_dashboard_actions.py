@@ -154,3 +154,20 @@ async def test_an_answer_is_shown_with_what_it_is(served: Served) -> None:
     for path in (f"/events/{id_}/attempts", f"/events/{id_}"):
         page = await page_of(served, path, cookies)
         assert ("Traceback" in page, "s3cret" in page) == (True, False)
+
+
+async def test_whatever_a_target_answers_the_page_has_the_same_elements(served: Served) -> None:
+    """However long it is, and wherever its lines end; what is JSON alone is a tree."""
+    id_ = await append(served)
+    ana, _ = await served.store.subscribe("chatwoot", "ana", 0, START_MS)
+    claim = await served.store.claim(ana.number)
+    assert claim is not None
+    cookies, seen = await logged_in(served), list[list[str]]()
+    for text in ("benign", "a" * 2_000, "\r\n\r\n<html><body>", "</pre></template><b>"):
+        answer = Attempt(1, 1, START_MS, 5, "response", 422, text, len(text), "server: x")
+        served.store.record(claim, Progress(0, (), (answer,)))
+        page = await page_of(served, f"/events/{id_}", cookies)
+        [attempts] = re.findall(r'<ol class="attempts">(.*?)</ol>', page, re.DOTALL)
+        seen.append(re.findall(r"<[a-z/][^>]*>", re.sub(r"<time.*?</time>", "", attempts)))
+
+    assert seen[1:] == seen[:1] * 3
