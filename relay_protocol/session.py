@@ -88,13 +88,12 @@ class Window:
         """Count one that is sent; `accepts` said yes to it, and its id is not under way."""
         assert delivery not in self._under_way, "counted twice"
         weigh = self._bytes + size
-        fits = weigh <= self._size and len(self._under_way) < self._deliveries
-        assert fits or self.accepts(size), self.refusal(size)
-        self._under_way[delivery] = size
-        if size > self._size:
-            self._large = delivery
-        else:
+        if weigh <= self._size and len(self._under_way) < self._deliveries:
             self._bytes = weigh
+        else:
+            assert self.accepts(size), self.refusal(size)
+            self._large = delivery  # which alone goes beside all that fits
+        self._under_way[delivery] = size
 
     def give_back(self, delivery: str) -> int | None:
         """Count one that ended: the bytes of its body, or None if it was not under way."""

@@ -285,7 +285,8 @@ class Order:
 
     def extend(self, sequence: int, holder: Holder, now: float) -> None:
         """The holder still has it."""
-        if (entry := self._lent(sequence, holder)) is not None:
+        entry = self._under_way.get(sequence)
+        if entry is not None and entry.holder is holder:
             entry.leased_until = now + LEASE_S
 
     def vanish(self, entry: Entry) -> None:
@@ -333,8 +334,8 @@ class Order:
             The delivery and what follows; None when the holder does not have it any more: then the
             result is late, and another attempt decides.
         """
-        entry = self._lent(sequence, holder)
-        if entry is None:
+        entry = self._under_way.get(sequence)
+        if entry is None or entry.holder is not holder:
             return None
         lane = self._lanes[entry.key]
         lane.active = entry.holder = None
@@ -578,10 +579,6 @@ class Order:
     def _recount(self, lane: Lane) -> None:
         self._held += lane.held - lane.counted
         lane.counted = lane.held
-
-    def _lent(self, sequence: int, holder: Holder) -> Entry | None:
-        entry = self._under_way.get(sequence)
-        return entry if entry is not None and entry.holder is holder else None
 
     # What the store is told.
 

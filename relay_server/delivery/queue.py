@@ -229,18 +229,17 @@ class Queue(Order):
             documents: The same events.
             now: Monotonic seconds.
         """
-        after, events = self.read_up_to, change.events
+        after, events, wanted = self.read_up_to, change.events, self._source.filter
         if (
             self._unread
             or self._reading
             or len(events) != change.up_to - after  # what is known, or not handed along, among it
             or events[0].head.sequence != after + 1
             or not self.has_room_for(len(events))
-            or not self._source.asks_at_once(events)
+            or (wanted.terms and not self._source.asks_at_once(events))
         ):
             self._unread = True
             return False
-        wanted = self._source.filter
         if wanted.terms:
             events = tuple(d.event for d in documents.all if wanted.matches(d))
         outlines = [Outline(e.head.sequence, e.head.key, len(e.body)) for e in events]

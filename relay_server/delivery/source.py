@@ -71,7 +71,7 @@ class Source:
 
     def asks_at_once(self, events: Sequence[Event]) -> bool:
         """True if the filter may be asked of all of these in the event loop."""
-        return not self.filter.terms or sum(len(e.body) for e in events) <= self._fed_bytes
+        return sum(len(e.body) for e in events) <= self._fed_bytes
 
     async def after(self, sequence: int, limit: int) -> tuple[Sequence[Outline], int, bool]:
         """What comes after a sequence, how far was looked, and whether that is all.

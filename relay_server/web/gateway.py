@@ -200,8 +200,9 @@ class Connection:
         number = delivery.subscription
         self._readers[number] = reader = self._readers.pop(number)  # now last
         self._lent[delivery.id] = reader
-        shared = self._context.hub.connections > 1 and not reader.signs
-        event = _sent.encoded(delivery.event) if shared else None
+        event = None
+        if self._context.hub.connections > 1 and not reader.signs:  # others may get the same
+            event = _sent.encoded(delivery.event)
         self._send(self._session.deliver(delivery, event))
         if len(delivery.body) > CHUNK_BYTES:
             self._wake.set()
