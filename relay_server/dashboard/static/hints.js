@@ -3,7 +3,8 @@
  * whose a mark is and what it means, a time to the millisecond in UTC, a text that may be cut off.
  */
 document.addEventListener("pointermove", ({ target, clientX, clientY }) => {
-  if (!target.matches(".row-link")) return;
-  const [, under] = document.elementsFromPoint(clientX, clientY);
-  target.title = under.ariaLabel ?? under.dateTime ?? under.closest("bdi")?.textContent ?? "";
+  const link = target.closest(".row-link");
+  if (!link) return;
+  const under = target === link ? document.elementsFromPoint(clientX, clientY)[1] : target;
+  link.title = under.ariaLabel ?? under.dateTime ?? under.closest("bdi")?.textContent ?? "";
 });

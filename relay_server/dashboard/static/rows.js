@@ -168,20 +168,22 @@ export class Rows {
 
   /** Keep so many rows; the link to older events leads to the others. @param {number} most */
   drop(most) {
-    const kept = [...this.list.children].filter((row) => row.hasAttribute("data-event-id"));
-    const gone = kept.splice(most);
-    for (const row of gone) {
-      const { eventId } = row.dataset;
-      this.ids.delete(eventId);
-      this.shown.delete(eventId);
+    let last = this.list.lastElementChild;
+    let isCut = false;
+    // Between two rows there may be the line that says what came meanwhile.
+    while (this.shown.size > most || (isCut && last && !last.dataset.eventId)) {
+      const row = last;
+      last = row.previousElementSibling;
+      if (!this.shown.delete(row.dataset.eventId)) continue;
+      this.ids.delete(row.dataset.eventId);
       row.remove();
+      isCut = true;
     }
-    const [last, older] = [kept.at(-1), this.older];
-    if (!gone.length || !last || !older) return;
-    const query = new URLSearchParams(older.search);
+    if (!isCut || !last || !this.older) return;
+    const query = new URLSearchParams(this.older.search);
     query.set("before", last.dataset.sequence);
-    older.search = String(query);
-    older.hidden = false;
+    this.older.search = String(query);
+    this.older.hidden = false;
   }
 
   count() {
