@@ -29,6 +29,7 @@ SCRIPTS = {  # modules of each, joined in this order
     SHARED: (
         "dom",
         "time",
+        "load",
         "copy",
         "kept",
         "press",
@@ -43,9 +44,9 @@ SCRIPTS = {  # modules of each, joined in this order
         "rows",
         "away",
         "pane",
+        "theme",
         "keys",
         "login",
-        "theme",
         "talk",
         "talks",
         "app",

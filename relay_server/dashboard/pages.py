@@ -20,11 +20,14 @@ from relay_server.dashboard import (
     talks,
 )
 from relay_server.dashboard.assets import PATH, serve_asset
+from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import (
+    Visitor,
     check_origin,
     find_visitor,
     guarded,
     local,
+    page,
     read_form,
     see,
     set_cookie,
@@ -69,6 +72,11 @@ async def choose_language(request: web.Request) -> web.Response:
     return response
 
 
+async def keys(request: web.Request, visitor: Visitor) -> web.Response:
+    """`GET /keys`: what they do."""
+    return render(request, "keys.html", visitor=visitor)
+
+
 routes = [
     *login.routes,
     *overview.routes,
@@ -85,5 +93,6 @@ routes = [
     *styleguide.routes,
     web.post("/language", guarded(choose_language)),
     web.get("/feed", guarded(feed)),
+    web.get("/keys", page(keys)),
     web.get(f"{PATH}/{{name}}", serve_asset),
 ]

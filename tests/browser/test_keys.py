@@ -17,6 +17,7 @@ async def test_the_sheet_says_every_key_and_turns_them_off_for_good(
     await open_list(relay, page)
     await page.keyboard.press("?")
     sheet = page.get_by_role("dialog", name="Keys")
+    await expect(sheet).to_be_visible()
     said = await sheet.locator("dt").all_inner_texts()
     assert {"j", "k", ".", "p", "/", "r", "R", "e", "?", "x", "a", "#", "c"} <= set(said)
     await page.keyboard.press("p")

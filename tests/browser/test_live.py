@@ -55,11 +55,11 @@ async def test_a_page_that_becomes_live_is_not_asked_for_again(
 
 async def test_the_rail_counts_what_is_refused_meanwhile(relay: Relay, page: Page) -> None:
     await open_list(relay, page)
-    refused = page.locator(".rail [data-go=r]")
+    refused = page.locator(".rail [data-key='g r']")
     await expect(refused.locator(".count")).to_have_count(0)
     assert (await relay.send(message("wrong", 318, 1))).status == 401
     await expect(refused.locator(".count")).to_have_text("1")
-    await expect(page.locator(".rail [data-go=l]")).to_have_attribute("aria-current", "page")
+    await expect(page.locator(".rail [data-key='g l']")).to_have_attribute("aria-current", "page")
 
 
 async def test_a_list_of_a_filter_gets_what_it_means_alone(relay: Relay, page: Page) -> None:

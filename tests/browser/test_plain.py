@@ -94,3 +94,16 @@ async def test_editing_what_is_dead_and_the_setup_work_without_javascript(
     await form.get_by_label("Name").fill("caio")
     await form.get_by_role("button").click()
     await expect(plain.locator(".once output")).to_contain_text("rly_")
+
+
+async def test_keys_can_be_read_of_without_javascript_and_buttons_of_the_script_are_not_there(
+    relay: Relay, plain: Page
+) -> None:
+    await plain.goto(f"{relay.url}/channels/chatwoot")
+    for name in ("Theme", "Copy"):
+        await expect(plain.get_by_role("button", name=name)).to_have_count(0)
+    await plain.get_by_role("button", name="Keys").click()
+    await plain.wait_for_url(f"{relay.url}/keys?")
+    await expect(plain.get_by_text("choose this row and the next")).to_be_visible()
+    for role in ("checkbox", "button"):
+        await expect(plain.get_by_role("dialog").get_by_role(role)).to_have_count(0)

@@ -67,6 +67,7 @@ EMPTY_PAGES = {
     "refused": "/refused",
     "setup": "/setup",
     "styleguide": "/styleguide",
+    "keys": "/keys",
     "unknown": f"/events/{UNKNOWN}",
 }
 

@@ -1,20 +1,20 @@
 import { Away } from "./away.js";
 import { chooseRange, chooseRows } from "./choose.js";
-import { copyButtons } from "./copy.js";
-import { BASE, _, all, one } from "./dom.js";
+import "./copy.js";
+import { _, all, one } from "./dom.js";
 import { Feed } from "./feed.js";
 import "./hints.js";
-import { keepOnce } from "./kept.js";
-import { listenToKeys } from "./keys.js";
-import { loginByLink } from "./login.js";
-import { menus } from "./menus.js";
+import "./kept.js";
+import "./keys.js";
+import { fetched } from "./load.js";
+import "./login.js";
+import "./menus.js";
 import { Pane, WIDE } from "./pane.js";
-import { pressOnce } from "./press.js";
+import "./press.js";
 import { Rows } from "./rows.js";
 import { isPaused } from "./status.js";
 import { renewLines, talking } from "./talk.js";
 import { liveTalks, renewTalks } from "./talks.js";
-import { themeSwitch } from "./theme.js";
 import { localTime, localTimes } from "./time.js";
 
 /** What a page does once it is there; which of it, its `<body>` says. */
@@ -25,30 +25,6 @@ const page = document.body.dataset;
 
 /** The rail scrolls, on a phone and where there are many channels: where one is, is in it. */
 const showPlace = () => one(".rail [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-
-// The one place where text becomes markup: pages of this origin, which the server has escaped.
-const partials = globalThis.trustedTypes?.createPolicy("relay-partials", { createHTML: (text) => text });
-
-/** @param {ParentNode} [within] */
-const enliven = (within = document) => {
-  localTimes(within);
-  copyButtons(within);
-  pressOnce(within);
-};
-
-/** A page of ours, of which parts are taken. @param {string} text */
-export const parsed = (text) => {
-  const fresh = new DOMParser().parseFromString(partials?.createHTML(text) ?? text, "text/html");
-  enliven(fresh);
-  return fresh;
-};
-
-/** A page, as the server shows it now. @param {string} href */
-const fetched = async (href) => {
-  const answer = await fetch(href, { redirect: "error" });
-  if (!answer.ok) throw new Error(String(answer.status));
-  return parsed(await answer.text());
-};
 
 /** Call something once for all that asks for it within a while, and while the page is seen. @param {() => Promise<void>} call */
 const atMostEach = (milliseconds, call) => {
@@ -101,7 +77,7 @@ const liveList = (home) => {
   const list = one("[data-rows]");
   const away = page.q ? null : new Away(list, page.channel);
   const rows = new Rows(list, one("#row"), one(".pill"), () => away?.show());
-  const pane = new Pane(list, one("[data-side]"), parsed, home);
+  const pane = new Pane(list, one("[data-side]"), home);
   chooseRows(list);
   chooseRange();
   const failed = one("[data-failed]");
@@ -169,7 +145,7 @@ const liveConversation = () => {
   const shown = (delivery) => one(`[data-event-id="${CSS.escape(delivery.event)}"]`);
   const isHere = (event) => event.channel === page.channel && event.key === page.key;
   const on = { event: (event) => isHere(event) && refresh(), delivery: (delivery) => shown(delivery) && refresh() };
-  talking(renew, fetched);
+  talking(renew);
   new Feed(page.position, on, refresh);
 };
 
@@ -183,13 +159,8 @@ const liveParts = () => {
   new Feed(page.position, { delivery: ended, subscription: seldom, channel: seldom, refused: seldom }, seldom);
 };
 
-enliven();
+localTimes();
 tick();
-themeSwitch();
 showPlace();
-menus();
-keepOnce();
-listenToKeys();
-loginByLink(parsed).catch(() => {}); // it can be pressed all the same
 ({ list: () => liveList(), event: liveEvent, conversation: liveConversation, talks: () => liveTalks(refresh), overview: liveOverview, parts: liveParts })[page.live]?.();
 one("form.who")?.addEventListener("submit", () => sessionStorage.clear()); // drafts hold what people wrote

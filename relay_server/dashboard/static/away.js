@@ -1,4 +1,4 @@
-import { BASE, _, all, one } from "./dom.js";
+import { BASE, _, all, create, one } from "./dom.js";
 import { localTime } from "./time.js";
 
 /**
@@ -48,21 +48,10 @@ export class Away {
     if (!this.seen?.sequence || this.until || this.newest <= this.seen.sequence) return;
     this.until = this.newest;
     one(".away", this.list)?.remove();
-    const line = document.createElement("div");
-    line.className = "away";
-    line.role = "row";
-    const cell = document.createElement("span");
-    cell.role = "cell";
     const times = { from: localTime(new Date(this.seen.at)), to: localTime(this.to) };
-    cell.textContent = _("{number} while you were away ({from} – {to})", { number: this.until - this.seen.sequence, ...times });
+    const cell = create("span", { role: "cell" }, _("{number} while you were away ({from} – {to})", { number: this.until - this.seen.sequence, ...times }));
     const known = all("[data-event-id]", this.list).find((row) => Number(row.dataset.sequence) <= this.seen.sequence);
-    if (!known) {
-      const link = document.createElement("a");
-      link.href = `?before=${this.seen.sequence + 1}`;
-      link.textContent = _("go to where you were");
-      cell.append(" · ", link);
-    }
-    line.append(cell);
-    this.list.insertBefore(line, known ?? null);
+    if (!known) cell.append(" · ", create("a", { href: `?before=${this.seen.sequence + 1}` }, _("go to where you were")));
+    this.list.insertBefore(create("div", { className: "away", role: "row" }, cell), known ?? null);
   }
 }

@@ -61,9 +61,7 @@ const groupInHand = () => document.activeElement?.closest(".dead-group") ?? one(
 export const chooseRange = () => {
   const pulse = one(".pulse[data-from]");
   if (!pulse) return;
-  const shade = pulse.appendChild(document.createElementNS(pulse.namespaceURI, "rect"));
-  shade.setAttribute("class", "range");
-  shade.setAttribute("height", "100");
+  const shade = one(".range", pulse);
   const bars = pulse.viewBox.baseVal.width / BAR;
   let began = -1;
   const bar = ({ clientX }) => {

@@ -1,4 +1,4 @@
-import { _, all, one } from "./dom.js";
+import { _, one, onPress } from "./dom.js";
 
 /** Copy a text, and say so; without a clipboard (plain HTTP) select it. @param {Element} from @param {Element} button */
 export const copyOut = async (from, button) => {
@@ -22,13 +22,8 @@ const showPath = ({ target }) => {
 };
 for (const kind of ["click", "focusin"]) document.addEventListener(kind, showPath);
 
-/** Buttons that copy what stands before them. @param {ParentNode} [within] */
-export const copyButtons = (within = document) => {
-  for (const button of all("[data-copy-button]", within)) {
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const from = one("[data-copy]", button.parentElement ?? document);
-      if (from) copyOut(from, button);
-    });
-  }
-};
+/** Buttons that copy what stands before them. */
+onPress("[data-copy-button]", (button) => {
+  const from = one("[data-copy]", button.parentElement);
+  if (from) copyOut(from, button);
+});

@@ -29,11 +29,15 @@ export const say = (element, text) => {
   if (element) element.textContent = shown(text);
 };
 
-/** A mark, with a word for who does not see it. @param {string} name @param {string} word */
-export const mark = (name, word) => {
-  const made = document.createElement("span");
-  made.className = `mark mark-${name}`;
-  made.role = "img";
-  made.ariaLabel = word;
+/** An element. @param {string} name @param {object} [properties] @param {...(string | Node)} content */
+export const create = (name, properties = {}, ...content) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...content);
   return made;
 };
+
+/** Do something with each element that matches and is pressed, whenever it came. @param {string} selector @param {(pressed: HTMLElement, event: MouseEvent) => void} act */
+export const onPress = (selector, act) => document.addEventListener("click", (event) => {
+  const pressed = event.target.closest(selector);
+  if (pressed) act(pressed, event);
+});

@@ -1,6 +1,5 @@
-import { parsed } from "./app.js";
 import { changes } from "./changes.js";
-import { _, all, one, shown } from "./dom.js";
+import { _, all, create, one, onPress, shown } from "./dom.js";
 import { formatted, plainJson, putJson, readJson } from "./json.js";
 import { sending } from "./send.js";
 
@@ -18,19 +17,15 @@ const draftOf = (form) => ({
 const headerRows = (form) => {
   const rows = one("[data-headers]", form);
   let number = rows.childElementCount;
-  const enliven = (row) => {
-    const button = one("[data-remove]", row);
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      (one("input", row.nextElementSibling ?? row.previousElementSibling ?? form) ?? form).focus();
-      row.remove();
-      form.dispatchEvent(new Event("input"));
-    });
-    return row;
-  };
+  onPress("[data-remove]", (button) => {
+    const row = button.closest(".field");
+    (one("input", row.nextElementSibling ?? row.previousElementSibling ?? form) ?? form).focus();
+    row.remove();
+    form.dispatchEvent(new Event("input"));
+  });
   const add = (name = "", value = "") => {
     number += 1;
-    const row = enliven(one("[data-header]", form).content.firstElementChild.cloneNode(true));
+    const row = one("[data-header]", form).content.firstElementChild.cloneNode(true);
     all("input", row).forEach((input, at) => {
       input.name = `${["name", "value"][at]}-${number}`;
       input.value = [name, value][at];
@@ -38,10 +33,7 @@ const headerRows = (form) => {
     rows.append(row);
     return row;
   };
-  all(".field", rows).forEach(enliven);
-  const button = one("[data-add]", form);
-  button.hidden = false;
-  button.addEventListener("click", () => one("input", add()).focus());
+  onPress("[data-add]", () => one("input", add()).focus());
   return (headers) => {
     rows.replaceChildren();
     for (const [name, value] of headers) add(name, value);
@@ -50,12 +42,7 @@ const headerRows = (form) => {
 };
 
 /** @param {HTMLElement} element @param {string[]} texts */
-const chips = (element, texts) => element.replaceChildren(...texts.map((text) => {
-  const chip = document.createElement("span");
-  chip.className = "chip";
-  chip.textContent = shown(text);
-  return chip;
-}));
+const chips = (element, texts) => element.replaceChildren(...texts.map((text) => create("span", { className: "chip" }, shown(text))));
 
 /** Fields of what people change most: each writes into the body what it says, and shows what is there. @param {HTMLElement} form @param {HTMLElement} body */
 const quickFields = (form, body) => {
@@ -125,7 +112,6 @@ const editing = () => {
   };
   const saved = sessionStorage.getItem(draft);
   if (saved) put(JSON.parse(saved));
-  format.hidden = false;
   format.addEventListener("click", () => {
     body.value = formatted(body.value);
     changed();

@@ -1,15 +1,10 @@
-import { all, one } from "./dom.js";
+import { one, onPress } from "./dom.js";
 
 /** Whoever leaves a page is warned while it shows a secret that is not kept, and is not shown again. */
-export const keepOnce = () => {
-  const [part] = all(".once");
-  if (!part) return;
-  const warn = (event) => event.preventDefault();
-  const button = one("[data-kept]", part);
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    removeEventListener("beforeunload", warn);
-    button.disabled = true;
-  });
-  addEventListener("beforeunload", warn);
-};
+const warn = (event) => event.preventDefault();
+
+if (one(".once")) addEventListener("beforeunload", warn);
+onPress("[data-kept]", (button) => {
+  removeEventListener("beforeunload", warn);
+  button.disabled = true;
+});

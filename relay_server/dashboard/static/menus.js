@@ -14,4 +14,4 @@ export const closeMenus = (but = null) => {
 };
 
 /** A press elsewhere closes menus. */
-export const menus = () => document.addEventListener("pointerdown", ({ target }) => closeMenus(/** @type {Node} */ (target)));
+document.addEventListener("pointerdown", ({ target }) => closeMenus(/** @type {Node} */ (target)));

@@ -1,4 +1,5 @@
-import { _, all, one } from "./dom.js";
+import { _, all, create, one } from "./dom.js";
+import { load } from "./load.js";
 
 /**
  * The event beside the list, on wide windows. What is opened there is the event's own page, from
@@ -14,13 +15,11 @@ export class Pane {
   /**
    * @param {HTMLElement} list Its rows open events.
    * @param {HTMLElement} side Where they show.
-   * @param {(text: string) => Document} parsed A page of ours, made live.
    * @param {string} [home] Address of the list.
    */
-  constructor(list, side, parsed, home = location.href) {
+  constructor(list, side, home = location.href) {
     this.list = list;
     this.side = side;
-    this.parsed = parsed;
     this.home = home;
     this.title = document.title;
     this.asked = 0;
@@ -72,8 +71,7 @@ export class Pane {
   async load(href, options = {}, remember = "pushState") {
     const number = (this.asked += 1);
     try {
-      const answer = await fetch(href, options);
-      const page = this.parsed(await answer.text());
+      const { answer, page } = await load(href, options);
       if (number !== this.asked) return;
       const found = one("[data-pane]", page) ?? one("main > section", page);
       if (!found || answer.url.includes("/login")) return location.assign(href);
@@ -102,13 +100,8 @@ export class Pane {
   }
 
   fail(href) {
-    const said = document.createElement("p");
-    said.className = "problem";
-    const again = document.createElement("a");
-    again.href = href;
-    again.textContent = _("Try again");
-    said.append(_("The event could not be loaded."), " ", again);
-    this.put(said);
+    const again = create("a", { href }, _("Try again"));
+    this.put(create("p", { className: "problem" }, _("The event could not be loaded."), " ", again));
   }
 
   /** Mark the row of what shows. */

@@ -1,11 +1,17 @@
-import { BASE, _, all, mark, say } from "./dom.js";
+import { BASE, all, create, one, say } from "./dom.js";
 import { localTime } from "./time.js";
 
 /** A row of a list, as `row` in `parts.html` makes it. */
 const MOST_STATES = 4; // that a row shows
-const WORDS = { pending: _("waiting"), under_way: _("under way"), waiting: _("retrying"), delivered: _("delivered"), dead: _("dead"), discarded: _("discarded"), skipped: _("skipped"), expired: _("expired") };
-const MARKS = { pending: "waiting", under_way: "under-way", waiting: "retrying", discarded: "skipped", expired: "skipped" }; // of others the state's own name
-const DIRECTIONS = { customer: ["in", _("from the customer")], bot: ["out", _("from the bot")], agent: ["out", _("from the agent")], system: ["system", _("system")] };
+
+/** Marks of states and directions, with their words, as the page has them. @type {Map<string, HTMLElement>} */
+const MARKS = new Map();
+
+/** @param {string} name */
+const markOf = (name) => {
+  if (!MARKS.size) for (const { dataset, firstElementChild } of all("[data-of]", one("#marks").content)) MARKS.set(dataset.of, firstElementChild);
+  return MARKS.get(name);
+};
 
 // What browsers and proxies take out of a path; `rendering.py` has the same rule.
 const UNHOLDABLE = /(?:^|\/)\.{0,2}(?:\/|$)/;
@@ -31,12 +37,10 @@ export const makeRow = (template, event) => {
   time.dateTime = at.toISOString();
   time.textContent = localTime(at);
   say(kind, event.kind || `${event.method} ${event.request_target}`);
-  const direction = facts.private ? ["private", _("private note")] : DIRECTIONS[facts.direction];
-  if (direction) kind.prepend(mark(...direction));
+  const direction = markOf(facts.private ? "private" : facts.direction);
+  if (direction) kind.prepend(direction.cloneNode());
   if (event.key) {
-    const to = document.createElement("a");
-    to.href = talkPath(event.channel, event.key);
-    to.tabIndex = -1;
+    const to = create("a", { href: talkPath(event.channel, event.key), tabIndex: -1 });
     say(to, event.key.slice(event.key.indexOf("/") + 1) || event.key);
     talk.append(to);
   }
@@ -53,15 +57,15 @@ export const showState = (states, { subscription, state, attempt }) => {
   let shown = [...states.children].find((one) => one.dataset.subscription === subscription);
   if (!shown) {
     if (states.childElementCount === MOST_STATES) return;
-    shown = states.appendChild(document.createElement("span"));
-    shown.className = "state";
+    shown = states.appendChild(create("span", { className: "state" }));
     shown.dataset.subscription = subscription;
   }
-  if (!shown.firstChild) shown.append(mark("", ""));
+  if (!shown.firstChild) shown.append(create("span", { role: "img" }));
   // What there is changes: another element would have the row laid out anew.
   const [icon, times] = shown.children;
-  icon.className = `mark mark-${MARKS[state] ?? state}`;
-  icon.ariaLabel = `${subscription}: ${WORDS[state] ?? state}`;
+  const { className, ariaLabel } = markOf(state);
+  icon.className = className;
+  icon.ariaLabel = `${subscription}: ${ariaLabel}`;
   if (attempt > 1) (times ?? shown.appendChild(document.createElement("sup"))).textContent = attempt;
   else times?.remove();
 };

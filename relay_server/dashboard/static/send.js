@@ -1,6 +1,6 @@
-import { parsed } from "./app.js";
 import { _, one } from "./dom.js";
 import { Feed } from "./feed.js";
+import { load } from "./load.js";
 
 /**
  * Sending what was edited without leaving its page: the answer shows below the form, and grows while
@@ -14,10 +14,6 @@ export const sending = (form, put) => {
   const part = () => one("[data-part=tries]");
   let event = "";
   let feed = null;
-  const load = async (href, options) => {
-    const found = await fetch(href, options);
-    return [found, parsed(await found.text())];
-  };
   const show = (...content) => {
     answer.hidden = false;
     answer.replaceChildren(...content);
@@ -29,12 +25,12 @@ export const sending = (form, put) => {
     show(...[told, one(".facts", pane), one("#answers", pane)].filter(Boolean));
   };
   const tries = async () => {
-    const [, page] = await load(form.action);
+    const { page } = await load(form.action);
     part().replaceWith(one("[data-part=tries]", page));
   };
   const refresh = async () => {
     const sent = event;
-    const [, page] = await load(`${form.action.replace(/[^/]+\/edit$/, "")}${sent}`);
+    const { page } = await load(`${form.action.replace(/[^/]+\/edit$/, "")}${sent}`);
     if (sent === event && one("[data-pane]", page)) showAnswer(page);
     await tries();
   };
@@ -42,7 +38,7 @@ export const sending = (form, put) => {
     submitted.preventDefault();
     const body = new URLSearchParams(new FormData(form, submitted.submitter));
     try {
-      const [found, page] = await load(form.action, { method: "POST", body });
+      const { answer: found, page } = await load(form.action, { method: "POST", body });
       if (found.url.includes("/login")) return location.assign(form.action);
       if (!found.ok || !one("[data-pane]", page)) return show(one(".problem", page) ?? one("main", page));
       showAnswer(page);
@@ -59,6 +55,6 @@ export const sending = (form, put) => {
     const link = clicked.target.closest(".try");
     if (!link || clicked.ctrlKey || clicked.metaKey) return;
     clicked.preventDefault();
-    put((await load(link.href))[1]);
+    put((await load(link.href)).page);
   });
 };

@@ -1,5 +1,6 @@
 import { copyOut } from "./copy.js";
-import { _, all, one } from "./dom.js";
+import { _, all, one, onPress } from "./dom.js";
+import { fetched } from "./load.js";
 import { localTime } from "./time.js";
 
 /** A conversation: looking at it as of a moment, choosing for whom, and copying what was said. */
@@ -35,21 +36,13 @@ const slider = (renew) => {
   });
 };
 
-/** What is chosen shows at once; without a script a button does that. */
-const chooses = () => {
-  const select = one("[data-goes]");
-  if (!select) return;
-  one("[data-gone-to]").hidden = true;
-  select.addEventListener("change", () => select.form.requestSubmit(one("[data-gone-to]")));
-};
-
-/** Links to a text that one press copies; where there is no clipboard they lead to it. @param {(href: string) => Promise<Document>} fetched */
-const copies = (fetched) => all("[data-copy-from]").forEach((link) => link.addEventListener("click", async (event) => {
+/** Links to a text that one press copies; where there is no clipboard they lead to it. */
+onPress("[data-copy-from]", async (link, event) => {
   if (!navigator.clipboard || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const from = one("[data-copy]", await fetched(link.href));
   if (!from || !(await copyOut(from, link))) location.assign(link.href);
-}));
+});
 
 /**
  * Put what changed of a conversation's lines in place: each line of its own, so that one in which
@@ -73,9 +66,9 @@ export const renewLines = (part, fresh) => {
   if (isAtEnd && lines.at(-1)?.dataset.eventId !== last) scrollTo(0, document.documentElement.scrollHeight);
 };
 
-/** @param {(href: string) => Promise<void>} renew @param {(href: string) => Promise<Document>} fetched */
-export const talking = (renew, fetched) => {
+/** @param {(href: string) => Promise<void>} renew */
+export const talking = (renew) => {
   slider(renew);
-  chooses();
-  copies(fetched);
+  // What is chosen shows at once; without a script a button does that.
+  one("[data-goes]")?.addEventListener("change", ({ target }) => target.form.requestSubmit());
 };

@@ -44,4 +44,4 @@ def test_a_script_of_one_page_imports_what_it_wants_of_that_of_all() -> None:
     assert path == assets().names["app.js"]
     exported = re.findall(r"export{([\w,]+)}", served("app.js").decode())
     assert set(names.split(",")) <= set(exported[0].split(","))
-    assert {"parsed", "one", "Feed"} <= set(names.split(","))
+    assert {"load", "one", "Feed"} <= set(names.split(","))
