@@ -1,4 +1,4 @@
-import { _, one } from "./dom.js";
+import { _, one, onPress } from "./dom.js";
 import { Feed } from "./feed.js";
 import { load } from "./load.js";
 
@@ -51,10 +51,9 @@ export const sending = (form, put) => {
       answer.scrollIntoView({ block: "nearest" });
     }
   });
-  one("main").addEventListener("click", async (clicked) => {
-    const link = clicked.target.closest(".try");
-    if (!link || clicked.ctrlKey || clicked.metaKey) return;
-    clicked.preventDefault();
+  onPress(".try", async (link, pressed) => {
+    if (pressed.ctrlKey || pressed.metaKey) return;
+    pressed.preventDefault();
     put((await load(link.href)).page);
   });
 };

@@ -9,28 +9,17 @@ const NEAR_END_PX = 48; // who is this near to its end follows what comes
 /** The moments of a conversation as a slider; the last of them is now. @param {(href: string) => Promise<void>} renew */
 const slider = (renew) => {
   const range = one("[data-moments]");
-  const moments = range?.dataset.moments.split(",").map(Number) ?? [];
-  if (moments.length < 2) return;
-  const last = moments.length - 1;
-  const asOf = () => Number(new URL(location.href).searchParams.get("as_of"));
-  const place = () => {
-    const behind = moments.findIndex((at) => at > asOf());
-    range.value = !asOf() || behind < 0 ? last : Math.max(0, behind - 1);
-    said();
+  if (!range) return;
+  const moment = () => (range.value === range.max ? 0 : Number(range.dataset.moments.split(",")[range.value]));
+  const read = () => {
+    range.ariaValueText = moment() ? localTime(new Date(moment())) : _("now");
   };
-  const said = () => {
-    const at = Number(range.value);
-    range.ariaValueText = at === last ? _("now") : localTime(new Date(moments[at]));
-  };
-  range.max = last;
-  range.hidden = false;
-  place();
-  range.addEventListener("input", said);
+  read();
+  range.addEventListener("input", read);
   range.addEventListener("change", async () => {
     const url = new URL(location.href);
-    const at = Number(range.value);
-    if (at === last) url.searchParams.delete("as_of");
-    else url.searchParams.set("as_of", moments[at]);
+    if (moment()) url.searchParams.set("as_of", moment());
+    else url.searchParams.delete("as_of");
     history.replaceState(history.state, "", url);
     await renew(url.href);
   });
