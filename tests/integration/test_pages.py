@@ -30,6 +30,7 @@ MOST_UNRUN = 15  # blocks and pages, of all that there are
 ANSWERS = {
     "replay --first 1200": "there are not as many",
     "relay-client replay --dead": "nothing is dead of the one who is logged in",
+    "give-up": "the event is not tried any more",
 }
 # A reply of the reader's, and a customer who waited for it.
 GIVEN_A_BOT = """
