@@ -37,6 +37,7 @@ LOADS: dict[str, list[str]] = {
 WARM_UP = ["--count", "200"]
 QUIET_SHARE = 0.05  # of a core: what all ways take together before something is measured
 QUIET_LOOK_S = 0.25
+QUIET_LOOKS = 6  # in a row: an index that gave way begins to catch up after a rest
 QUIET_WITHIN_S = 20.0
 STALLED_S = 10.0  # nothing new at the target for this long: the rest will not come
 POLL_S = 0.02
@@ -140,12 +141,12 @@ def become_quiet(ways: Collection[Way]) -> None:
 
     It would else take its share of the cores from whatever is measured next.
     """
-    ends_at = time.monotonic() + QUIET_WITHIN_S
-    used, took = sum(sum(_cpu_s(way).values()) for way in ways), 1.0
-    while took > QUIET_SHARE * QUIET_LOOK_S and time.monotonic() < ends_at:
+    ends_at, quiet = time.monotonic() + QUIET_WITHIN_S, 0
+    used = sum(sum(_cpu_s(way).values()) for way in ways)
+    while quiet < QUIET_LOOKS and time.monotonic() < ends_at:
         time.sleep(QUIET_LOOK_S)
         before, used = used, sum(sum(_cpu_s(way).values()) for way in ways)
-        took = used - before
+        quiet = quiet + 1 if used - before <= QUIET_SHARE * QUIET_LOOK_S else 0
 
 
 def note_faults(faults: Counter[str], load: LoadResult, arrived: TargetReport) -> None:
