@@ -58,7 +58,8 @@ if (one(".keys")) switched(one(".keys"));
 const showSheet = async () => {
   const sheet = one(".keys") ?? one(".keys", await fetched(`${BASE}keys`));
   if (!one(".keys")) document.body.append(switched(sheet));
-  one(".keys").showModal();
+  sheet.autofocus = true; // it, and not its first field; as a page it has no need of that
+  sheet.showModal();
 };
 onPress("[data-press=p]", togglePause);
 onPress('[data-key="?"]', (_button, event) => {
