@@ -214,7 +214,8 @@ async def _quiet(world: World, server: Server) -> None:
     """Wait for the last results, also of stopped replays; connections to nobody are found out.
 
     What another filter leaves out is settled in the store before its reader comes to it, which is
-    once the target is done with what its key has under way.
+    once the target is done with what its key has under way. If the target says then that it is gone
+    (410), somebody has to resume the subscription once more.
     """
     deadline = world.kernel.now + QUIET_S + world.plan.timeout_s
     await asyncio.sleep(LOOK_S)
@@ -226,6 +227,7 @@ async def _quiet(world: World, server: Server) -> None:
         for queue in reader._queues
     ):
         await asyncio.sleep(LOOK_S)
+        await _mend(world)
         if world.kernel.now > deadline:
             world.kernel.violate("connections stay behind", count=len(server.connections))
             return
