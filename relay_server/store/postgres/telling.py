@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 
 from relay_server.store.feed import (
-    BodiesDropped,
     Change,
     ChannelChanged,
     ChannelGone,
-    Claimed,
     EventsRemoved,
     EventsStored,
-    GivenUp,
-    PinsChanged,
     Progressed,
-    ReplaysChanged,
-    SessionEnded,
-    Skipped,
+    Promoted,
     SubscriptionChanged,
     SubscriptionGone,
     TokenMade,
@@ -35,21 +30,9 @@ CATALOGUE = (
     TokenMade,
     TokenRevoked,
 )
+# All that there are, but for what each sees by itself: which primary its own link leads to.
 KINDS: dict[str, type[Change]] = {
-    kind.__name__: kind
-    for kind in (
-        *CATALOGUE,
-        BodiesDropped,
-        Claimed,
-        EventsRemoved,
-        EventsStored,
-        GivenUp,
-        PinsChanged,
-        Progressed,
-        ReplaysChanged,
-        SessionEnded,
-        Skipped,
-    )
+    kind.__name__: kind for kind in get_args(Change) if kind is not Promoted
 }
 
 
