@@ -164,25 +164,23 @@ class Cache:
 
     def outlines(self, channel: ChannelNumber, after: int, limit: int) -> Sequence[Outline] | None:
         """The next events after a sequence; None where the backend must be asked."""
-        held = self._channels.get(channel)
-        if held is None or after >= held.last:
-            return ()
-        self._channels.move_to_end(channel)
-        return held.outlines(after, limit)
+        held = self._used(channel)
+        return () if held is None or after >= held.last else held.outlines(after, limit)
 
     def fetch(self, channel: ChannelNumber, sequences: Sequence[int]) -> Sequence[Event] | None:
         """These events; None where the backend must be asked."""
-        held = self._channels.get(channel)
-        if held is None:
-            return None
-        self._channels.move_to_end(channel)
-        return held.fetch(sequences)
+        held = self._used(channel)
+        return held.fetch(sequences) if held else None
+
+    def _used(self, channel: ChannelNumber) -> Held | None:
+        """What is held of a channel, whose events are kept for longer than those of others now."""
+        if (held := self._channels.get(channel)) is not None:
+            self._channels.move_to_end(channel)
+        return held
 
     def _stored(self, change: EventsStored) -> None:
-        held = self._channels.get(change.channel)
-        if held is None:
+        if (held := self._used(change.channel)) is None:
             return  # it was deleted meanwhile
-        self._channels.move_to_end(change.channel)
         events, kept = len(held.events), held.kept
         if held.last + len(change.events) == change.up_to:  # they follow on it, without gaps
             held.add(change.events, change.weights)
