@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from tests.support.browsing import Seen, opened
+from tests.support.browsing import Seen, close, opened
 from tests.support.needs import need_program
 from tests.support.relay import Relay, open_relay
 from tests.support.target import Target, open_target
@@ -68,7 +68,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser that has seen nothing yet."""
     context = await browser.new_context(locale="en-GB", timezone_id="America/Sao_Paulo")
     yield context
-    await context.close()
+    await close(context)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.async_api import Browser, Page
 
 from relay_server.web.language import LANGUAGES
-from tests.support.browsing import enter
+from tests.support.browsing import close, enter
 from tests.support.relay import Relay
 from tests.support.story import EMPTY_PAGES, told
 
@@ -84,7 +84,7 @@ async def _problems(
     for name, path in paths.items():
         await page.goto(relay.url + path)
         found += await _looked_at(page, f"{name} {language}", colours=colours)
-    await context.close()
+    await close(context)
     return found
 
 

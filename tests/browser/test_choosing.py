@@ -6,7 +6,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.test_live import open_list, send
-from tests.support.browsing import enter, lists
+from tests.support.browsing import close, enter, lists
 from tests.support.relay import Relay
 from tests.support.target import Target
 
@@ -69,7 +69,7 @@ async def test_rows_are_chosen_and_replayed_without_javascript(
     await expect(page.get_by_text("1 event is sent again.")).to_be_visible()
     await target.received(5)
     assert target.event_ids[-1] == ids[1]
-    await context.close()
+    await close(context)
 
 
 async def test_what_is_dragged_over_on_the_pulse_is_the_time_of_the_filter(

@@ -75,3 +75,4 @@ async def test_what_forms_bring_is_another_text_in_each_page_and_good_in_all(
     assert len({*shown[0], *shown[1]}) == 2
     await page.get_by_role("button", name="Log out").click()
     await page.wait_for_url(f"{relay.url}/login")
+    await other.wait_for_url(f"{relay.url}/login")

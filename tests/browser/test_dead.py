@@ -8,6 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.test_doing import log_in
+from tests.support.browsing import close
 from tests.support.chatwoot import message
 from tests.support.relay import Relay
 from tests.support.target import BROKEN, OK, Arrival, Target, always
@@ -118,4 +119,4 @@ async def test_a_long_group_goes_on_and_a_large_replay_asks_without_a_script(
     await page.get_by_label("Type").fill(str(MANY))
     await page.get_by_role("button", name="Replay", exact=True).click()
     await expect(page.locator(".replay")).to_contain_text("Replay 1 to ana of chatwoot")
-    await context.close()
+    await close(context)

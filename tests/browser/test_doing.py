@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Dialog, Page, expect
 
 from tests.browser.test_pages import send
-from tests.support.browsing import event_ids, lists
+from tests.support.browsing import close, event_ids, lists
 from tests.support.chatwoot import SECRET, fixture, headers, message, signature, webhook
 from tests.support.relay import Relay
 from tests.support.senders import request
@@ -268,7 +268,7 @@ async def test_a_sample_takes_a_webhooks_way_without_a_script(
     [event] = await event_ids(boss)
     await expect(boss.locator(".told")).to_contain_text(f"{event} is on disk")
     await lists(page, [event])
-    await context.close()
+    await close(context)
 
     await relay.connect(token, "--to", target.address, "--since", "beginning")
     await target.received(1)
@@ -407,7 +407,7 @@ async def test_a_channel_is_tested_and_its_secrets_are_rotated_without_a_script(
     await boss.get_by_role("button", name="Take away").click()
     await row.get_by_text("1 signing secret").click()
     await expect(row).to_contain_text("verified a webhook at")
-    await context.close()
+    await close(context)
     [removed, added] = (await relay.control("GET", "audit?limit=2"))["entries"]
     assert (added["action"], added["made_by"], added["asked"]) == ("channel.secret_add", "boss", {})
     assert removed["action"] == "channel.secret_remove"

@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.test_doing import INCOMING, log_in
 from tests.browser.test_pages import plain, send
+from tests.support.browsing import close
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import BROKEN, OK, Target, always
@@ -167,7 +168,7 @@ async def test_a_forward_gets_an_edited_event_once_its_name_is_typed(
     await page.get_by_role("button", name="Send").click()
     await target.received(2)
     assert target.arrivals[-1].body == b'{"a": 2}'
-    await context.close()
+    await close(context)
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["new", "kept"])

@@ -12,7 +12,7 @@ from relay_server.dashboard.event import SHOWN_RAW
 from tests.browser.test_doing import log_in
 from tests.browser.test_pages import send
 from tests.browser.test_talks import BY_BOT, said
-from tests.support.browsing import becomes_live
+from tests.support.browsing import becomes_live, close
 from tests.support.relay import Relay
 from tests.support.senders import request
 from tests.support.target import Arrival, Target, always
@@ -104,7 +104,7 @@ async def test_on_a_phone_parts_are_tabs_and_what_one_does_is_at_the_thumb_witho
     await target.received(2)
     await expect(page.get_by_text("It is sent again.")).to_be_visible()
     await expect(answers).to_be_visible()
-    await context.close()
+    await close(context)
 
 
 async def test_keys_step_through_differences_and_other_pairs_are_a_link_away(

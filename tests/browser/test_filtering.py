@@ -7,7 +7,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.test_live import send
 from tests.browser.test_pages import send as send_body
-from tests.support.browsing import enter, lists
+from tests.support.browsing import close, enter, lists
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 
@@ -79,7 +79,7 @@ async def test_a_phone_has_one_sheet_for_them_without_a_script(
     await page.wait_for_url("**/channels/chatwoot?q=from%3Acustomer%20kind%3Amessage_created")
     assert await page.locator("[data-event-id]").count() == 1
     await expect(page.get_by_role("button", name="Filters (1)")).to_be_in_viewport()
-    await context.close()
+    await close(context)
 
 
 async def test_where_nothing_is_found_each_term_can_be_taken_out(
@@ -120,4 +120,4 @@ async def test_fields_offer_what_there_is_to_ask_for_without_a_script(
     texts = [await one.get_attribute("value") for one in await offered.all()]
     assert "kind:message_created inbox:4" in texts
     assert "kind:message_created kind:contact_created" not in texts
-    await context.close()
+    await close(context)

@@ -13,7 +13,7 @@ from docs import words
 from relay_server.web.language import preferred
 from relay_terminal.words import _, speak
 from tests.browser.test_pages import send
-from tests.support.browsing import becomes_live
+from tests.support.browsing import becomes_live, close
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 from tests.support.senders import request
@@ -62,7 +62,7 @@ async def page_pt(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
     await page.get_by_role("button", name="Entrar").click()
     await page.wait_for_url(f"{relay.url}/")
     yield page
-    await context.close()
+    await close(context)
 
 
 async def test_no_english_sentence_stands_on_a_portuguese_page(

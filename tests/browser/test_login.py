@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.support.browsing import Seen, becomes_live
+from tests.support.browsing import Seen, becomes_live, close
 from tests.support.relay import Relay
 from tests.support.senders import Answer, Connection
 
@@ -62,7 +62,7 @@ async def test_a_link_is_pasted_where_no_script_reads_it(
     await page.get_by_label("Login link, or token").fill(url)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("banner")).to_contain_text("ana")
-    await context.close()
+    await close(context)
 
 
 async def test_a_token_logs_in_and_the_page_that_was_meant_comes_next(

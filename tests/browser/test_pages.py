@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.test_login import ask
-from tests.support.browsing import enter
+from tests.support.browsing import close, enter
 from tests.support.chatwoot import NAMES, fixture
 from tests.support.relay import Relay
 from tests.support.senders import request
@@ -33,7 +33,7 @@ async def plain(browser: Browser, relay: Relay, token: str) -> AsyncIterator[Pag
     await page.get_by_role("button", name="Log in").click()
     await page.wait_for_url(f"{relay.url}/")
     yield page
-    await context.close()
+    await close(context)
 
 
 async def send(relay: Relay, body: bytes, target: str = "/webhook") -> str:
@@ -189,7 +189,7 @@ async def test_a_subscription_is_paused_and_resumed(relay: Relay, browser: Brows
     await expect(page.locator("main")).to_contain_text("paused by hand")
     await page.get_by_role("button", name="Resume").click()
     await expect(page.get_by_role("button", name="Pause")).to_be_visible()
-    await context.close()
+    await close(context)
 
 
 async def test_what_pages_are_made_of_is_shown_to_administrators_alone(

@@ -8,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.test_pages import send
-from tests.support.browsing import enter, event_ids
+from tests.support.browsing import close, enter, event_ids
 from tests.support.chatwoot import fixture
 from tests.support.relay import Relay
 from tests.support.target import Target, always
@@ -26,7 +26,7 @@ async def plain(browser: Browser, relay: Relay) -> AsyncIterator[Page]:
     page = await context.new_page()
     await enter(page, relay.url, admin)
     yield page
-    await context.close()
+    await close(context)
 
 
 async def is_indexed(relay: Relay) -> bool:

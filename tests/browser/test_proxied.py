@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.support.browsing import becomes_live, lists, opened
+from tests.support.browsing import becomes_live, close, lists, opened
 from tests.support.fronts import behind_nginx
 from tests.support.relay import Relay, running
 from tests.support.senders import request
@@ -35,7 +35,7 @@ async def visited(
         await page.wait_for_url("**/channels/chatwoot")
         yield relay, context, page
         assert seen.problems == []
-        await context.close()
+        await close(context)
 
 
 async def send(relay: Relay) -> str:
@@ -94,4 +94,4 @@ async def test_a_beat_that_comes_late_has_the_feed_opened_once_more(
         sent = await send(relay)
         await lists(page, [sent])
         assert sum("/feed?" in url for url in seen.requests) == 2
-        await context.close()
+        await close(context)

@@ -6,7 +6,7 @@ import json
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browsing import becomes_live, enter
+from tests.support.browsing import becomes_live, close, enter
 from tests.support.relay import Relay
 from tests.support.senders import request
 
@@ -69,4 +69,4 @@ async def test_an_address_that_was_shut_out_is_let_in_by_an_administrator_who_is
         if one["action"] == "channel.allow"
     ]
     assert (noted["made_by"], noted["what"]) == ("boss", "chatwoot/127.0.0.1")
-    await context.close()
+    await close(context)

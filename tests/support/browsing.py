@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Page
 
 from tests.support.waiting import until_true
+
+CLOSE_S = 10.0  # a context that can be closed is within a moment
 
 # Whether a page is seen: Chromium without a window shows all of its tabs.
 SHOW = """is => {
@@ -46,6 +50,17 @@ def opened(context: BrowserContext) -> Seen:
 
     context.on("page", watch)
     return seen
+
+
+async def close(context: BrowserContext) -> None:
+    """Close a context, as far as Chromium does.
+
+    It never answers to that where it comes just when a page's navigation is about to be committed,
+    as that of a page whose feed has ended; such a context stays until its browser is closed.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await context.close()
 
 
 async def becomes_live(page: Page) -> None:

@@ -21,7 +21,8 @@ from relay_server.web.ingest import is_webhook
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 IGNORED_FOLDERS = {
-    *(".venv", ".venv-adapters", ".git", ".hypothesis", "node_modules", "build", "dist"),
+    *(".venv", ".venv-adapters", ".git", ".hypothesis", ".pytest_cache"),
+    *("node_modules", "build", "dist"),
 }
 
 
