@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from playwright.async_api import Page, expect
 
 from tests.browser.test_pages import send
@@ -18,7 +20,8 @@ async def test_who_paused_one_is_said_and_why_what_waits_failed(
     target.answer = always(BROKEN)
     await relay.connect(token, "--to", target.address)
     for number in range(2):
-        await send(relay, b'{"event": "a", "id": %d}' % number)
+        body = {"event": "message_created", "account": {"id": 2}, "conversation": {"id": number}}
+        await send(relay, json.dumps(body).encode())
     await relay.becomes("channels/chatwoot/subscriptions/ana", retrying=2)
     await plain.goto(f"{relay.url}/subscriptions")
     line = plain.get_by_role("row", name="ana")
