@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay_client import __version__, saved_login
-from relay_client.errors import ClientError, UsageError
+from relay_client.errors import ClientError, TokenRefused, UsageError
 from relay_client.options import (
     CaFile,
     InsecureTarget,
@@ -44,6 +44,7 @@ from relay_terminal.usage import App
 from relay_terminal.words import _
 
 if TYPE_CHECKING:
+    from relay_client.answers import Whoami
     from relay_client.relay import Relay
     from relay_client.settings import Configuration
 
@@ -139,8 +140,7 @@ async def run_login(
         async with Api(relay) as api:
             token = await api.accept(code, saved_login.keep_nonce(configuration.folder))
         relay = dataclasses.replace(relay, token=token)
-    async with Api(relay) as api:
-        me = await api.whoami()
+    me = await _who(relay)
     if (missing := scope_missing(me)) is not None:
         raise ClientError(str(missing), missing.hint)
     file = saved_login.save(configuration.folder, _login(relay), configuration.settings.profile)
@@ -309,17 +309,22 @@ async def _found(place: str, ca_file: Path | None, console: Console) -> str:
 
 
 def _asked_token(console: Console) -> str:
-    from relay_client.settings import is_token
+    from relay_client.pasted import pasted_token
 
     if console.asks:
-        token = getpass.getpass("Token: ", stream=console.err).strip()
-    else:
-        token = sys.stdin.readline().lstrip("\ufeff").strip()
-    if not is_token(token):
-        raise UsageError(
-            _("that is no token: one word is expected"), _("Copy it as it was printed.")
-        )
-    return token
+        return pasted_token(getpass.getpass("Token: ", stream=console.err))
+    return pasted_token(sys.stdin.readline())
+
+
+async def _who(relay: Relay) -> Whoami:
+    from relay_client.api import Api
+    from relay_client.pasted import refused
+
+    try:
+        async with Api(relay) as api:
+            return await api.whoami()
+    except TokenRefused as exc:
+        raise refused(exc, relay.token) from exc
 
 
 def _login(relay: Relay) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from relay_client.live_line import live_line
 from relay_client.notices import Connected, Lost, Notice, Settled, Slept, StillAway
-from relay_client.telling import LINE_CHARS, clock, told, waiting_lines, why_and_next
+from relay_client.telling import LINE_CHARS, advice, clock, told, waiting_lines, why_and_next
 from relay_http.target import Target
 from relay_protocol.messages import Follows, Granted, Welcome
 from relay_protocol.text import harmless
@@ -18,6 +18,7 @@ from relay_terminal.layout import Colour, duration, width, wrapped
 from relay_terminal.words import _, plural
 
 _BELOW_THE_TIME = " " * len("09:04:03  ")
+_MAX_ADVISED = 20  # pieces of advice while one client runs
 _BLINK_S = 2.0  # people are not told of shorter absences
 _SAID_BY_WAITING = (FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST)
 Targets: TypeAlias = Mapping[str, Target]
@@ -33,6 +34,7 @@ class PrettyLines:
         self._targets = targets
         self._told_lost = False
         self._slept_s = 0.0
+        self._advised = set[str]()  # what was said once
 
     def __call__(self, notice: Notice) -> list[str]:
         match notice:
@@ -88,10 +90,17 @@ class PrettyLines:
         line = before + self._paint(status, colour) + behind
         if outcome.delivered or _pauses(notice):
             return [line]
-        why = why_and_next(notice, _)
+        why, more = why_and_next(notice, _), self._advice(notice, columns)
         if not columns or width(before + status + behind) + 2 + width(why) <= columns:
-            return [f"{line}  {why}"]
-        return [line, *wrapped(_BELOW_THE_TIME + why, columns)]
+            return [f"{line}  {why}", *more]
+        return [line, *wrapped(_BELOW_THE_TIME + why, columns), *more]
+
+    def _advice(self, notice: Settled, columns: int) -> list[str]:
+        text = advice(notice, self._targets[notice.delivery.channel])
+        if not text or text in self._advised or len(self._advised) >= _MAX_ADVISED:
+            return []
+        self._advised.add(text)
+        return wrapped(_BELOW_THE_TIME + text, columns) if columns else [_BELOW_THE_TIME + text]
 
     def _lines(self, text: str, colour: Colour) -> list[str]:
         time, room = clock(), self._columns() - len(_BELOW_THE_TIME)

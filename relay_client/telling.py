@@ -20,6 +20,7 @@ from relay_client.notices import (
     Waiting,
     Warned,
 )
+from relay_http.target import Target
 from relay_protocol.messages import Follows, Granted, Verdict
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
@@ -30,6 +31,9 @@ from relay_terminal.words import _, plural
 
 LINE_CHARS = 1_000  # of what happened, on a screen or in a pipe; more is cut
 TARGET_AWAY = (FailureKind.TARGET_DOWN, FailureKind.TARGET_LOST)  # which costs no attempt
+_NOTHING_THERE = (404, 405)
+_ELSEWHERE = (301, 302, 303, 307, 308)
+_PATH_CHARS = 100  # of a path that is shown
 YEAR_MS = 31_536_000_000  # nothing is due later
 Simple: TypeAlias = (
     Lost | StillAway | Waiting | Resumed | Paused | Slept | Warned | Stopping | Ended
@@ -106,7 +110,8 @@ def _waiting(notice: Waiting) -> Told:
     )
     if why:
         reason = retold(why)
-        words["reason"] = reason[:1].upper() + reason[1:]
+        named = reason.startswith(target.authority)  # an address keeps its case
+        words["reason"] = reason if named else reason[:1].upper() + reason[1:]
         pretty = _(
             "{reason}: webhooks of {channel} wait on the relay, nothing is lost. They arrive once"
             " that is put right."
@@ -119,6 +124,28 @@ def _waiting(notice: Waiting) -> Told:
 def why_and_next(notice: Settled, say: Say = str) -> str:
     """Why an attempt failed, and what the relay makes of it."""
     return f"{_why(notice.outcome, say)}; {_next(notice, say)}"
+
+
+def advice(notice: Settled, target: Target) -> str:
+    """What a person may do about an app that has no webhook at this path; or nothing."""
+    outcome, request = notice.outcome, notice.delivery.event.request
+    if not isinstance(outcome, Response):
+        return ""
+    path = target.path or request.request_target.partition("?")[0]
+    if outcome.status in _NOTHING_THERE:
+        text = _(
+            "Your app takes no {method} at {path}. If it takes webhooks at another path:"
+            " --to {authority}/PATH"
+        )
+    elif outcome.status in _ELSEWHERE:
+        text = _(
+            "Your app points from {path} to another address, and redirects are not followed."
+            " Name that address: --to {authority}/PATH"
+        )
+    else:
+        return ""
+    words = {"method": request.method, "path": path, "authority": target.authority}
+    return text.format(**{name: harmless(word, _PATH_CHARS) for name, word in words.items()})
 
 
 def next_at(verdict: Verdict | None) -> int | None:

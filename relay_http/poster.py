@@ -212,7 +212,7 @@ class Poster:
             case SSLError():
                 return (
                     f"{self.target.authority} does not speak TLS as it should"
-                    f" ({exc.reason or exc}): is it http:// there?"
+                    f" ({exc.reason or exc}), perhaps it is http:// there"
                 )
             case socket.gaierror(errno=socket.EAI_AGAIN):
                 return f"the name {self.target.host} cannot be looked up now"

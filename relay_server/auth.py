@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 
 from relay_http.addresses import is_inside
+from relay_protocol.tokens import TOKEN_PREFIX
 from relay_server.channels import CANARY_PREFIX
 from relay_server.errors import Unauthorized
 from relay_server.values import Catalog, Channel, Scope, Token
 
 ADDRESS_NOT_ALLOWED = "the sender's address is not allowed"
-TOKEN_PREFIX = "rly_"  # noqa: S105  (what our tokens begin with, so that leaks are found)
 
 
 def new_secret() -> str:

@@ -27,7 +27,7 @@ import msgspec
 
 from relay_http.addresses import plain_address
 from relay_protocol.text import harmless
-from relay_server.auth import TOKEN_PREFIX
+from relay_protocol.tokens import TOKEN_PREFIX
 from relay_server.bodies.tree import MASK
 
 MAX_GROUPS = 200  # of like refusals that are remembered

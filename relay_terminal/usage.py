@@ -282,8 +282,9 @@ def _wrong(error: Any) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    found = get_close_matches(name, known, 1)
-    return _(". Did you mean {name}?").format(name=found[0]) if found else ""
+    bare = {one.lstrip("-"): one for one in known}  # dashes, which all have, make none alike
+    found = get_close_matches(name.lstrip("-"), bare, 1)
+    return _(". Did you mean {name}?").format(name=bare[found[0]]) if found else ""
 
 
 HELP = N_("Show this message and exit.")  # of --help, in typer's words

@@ -31,7 +31,9 @@ _DIGITS = re.compile(r"[0-9]{1,12}")
 CaseName = Annotated[
     str,
     typer.Argument(
-        metavar="CONVERSATION|EVENT", help="A conversation's number, or an event: " + NAMED_HELP
+        metavar="CONVERSATION|EVENT",
+        help="A conversation's number; or an event's id, the end of that (6 characters or more),"
+        " @PIN or latest.",
     ),
 ]
 

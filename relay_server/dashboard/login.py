@@ -7,7 +7,8 @@ import secrets
 
 from aiohttp import web
 
-from relay_server.auth import TOKEN_PREFIX, find_token
+from relay_protocol.tokens import TOKEN_PREFIX
+from relay_server.auth import find_token
 from relay_server.dashboard.rendering import render
 from relay_server.dashboard.visit import (
     Fields,

@@ -15,7 +15,8 @@ import secrets
 
 import msgspec
 
-from relay_server.auth import TOKEN_PREFIX, digest
+from relay_protocol.tokens import TOKEN_PREFIX
+from relay_server.auth import digest
 from relay_server.channels import check_name
 from relay_server.errors import ChannelNotFound, InvalidValue
 from relay_server.operations import Caller, ForAdmins

@@ -25,8 +25,8 @@ import msgspec
 from relay_http.addresses import Network, address_of, is_inside
 from relay_http.outgoing import RequestRefused, check_request
 from relay_protocol.errors import RelayError
+from relay_protocol.tokens import TOKEN_PREFIX
 from relay_protocol.values import HOP_BY_HOP, HeaderList
-from relay_server.auth import TOKEN_PREFIX
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 

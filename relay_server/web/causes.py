@@ -15,7 +15,8 @@ import msgspec
 
 from relay_protocol.text import harmless
 from relay_protocol.times import rfc3339
-from relay_server.auth import TOKEN_PREFIX, digest, find_token
+from relay_protocol.tokens import TOKEN_CHARS, TOKEN_PREFIX
+from relay_server.auth import digest, find_token
 from relay_server.channels import CANARY_PREFIX
 from relay_server.clock import Clock
 from relay_server.configs import HmacAuth
@@ -30,7 +31,6 @@ from relay_server.store.interface import Store
 from relay_server.values import Catalog, Channel, Token
 
 MAX_REVOKED = 1_000  # tokens that are remembered after their end
-TOKEN_CHARS = len(TOKEN_PREFIX) + 43  # of a token of ours
 MAX_TRIED_BYTES = 65_536  # of a body that is signed again in other ways, to see what was meant
 SHOWN_CHARS = 4  # of a secret's beginning that are shown, where it is a long one
 AROUND = b" \t\r\n\"'"  # what gets around a secret that was pasted

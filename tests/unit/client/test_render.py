@@ -155,6 +155,33 @@ def test_a_failure_says_why_and_what_happens_next(
     assert (line["next_attempt_at"] is not None) is (verdict is AGAIN)
 
 
+@pytest.mark.parametrize("target", [TARGET, Target("localhost", 8000, "/hook")])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, "Your app takes no POST at {path}. If it takes webhooks at another path:"),
+        (405, "Your app takes no POST at {path}. If it takes webhooks at another path:"),
+        (308, "Your app points from {path} to another address, and redirects are not followed."),
+    ],
+)
+def test_an_app_that_has_no_webhook_there_is_told_of_once(
+    target: Target, status: int, said: str
+) -> None:
+    """With the option that helps; whoever reads lines by a program finds them as they were."""
+    console = Console(io.StringIO(), io.StringIO(), colour=False, cells=0)
+    renders = {
+        output: make_render(output, console, URL, {"chatwoot": target})
+        for output in ("pretty", "plain", "json")
+    }
+    notice = Settled(make_delivery(request_target="/webhook?token=secret"), Response(status), AGAIN)
+
+    lines = renders["pretty"](notice)
+    assert lines[-1].strip().startswith(said.format(path=target.path or "/webhook"))
+    assert lines[-1].endswith("--to localhost:8000/PATH")
+    assert len(renders["pretty"](notice)) == len(lines) - 1
+    assert [len(renders[output](notice)) for output in ("plain", "json")] == [1, 1]
+
+
 def test_what_came_what_waits_and_what_is_tried_again_are_told_apart() -> None:
     oldest = round((time.time() - 7_300) * 1_000)
     granted = Granted(1, "chatwoot", "ana", False, 12, oldest, came=2, retrying=1)

@@ -632,7 +632,7 @@ async def test_a_target_without_tls_is_named_as_such() -> None:
             text = failed(await poster.post(make_delivery()), FailureKind.TARGET_DOWN)
 
     assert f"localhost:{port} does not speak TLS as it should" in text
-    assert "is it http://" in text
+    assert "perhaps it is http:// there" in text
 
 
 @pytest.mark.parametrize(

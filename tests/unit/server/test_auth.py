@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from relay_protocol.tokens import TOKEN_CHARS, TOKEN_PREFIX
 from relay_server.auth import (
-    TOKEN_PREFIX,
     allows,
     check_sender,
     digest,
@@ -50,6 +50,7 @@ def test_secrets_are_long_and_never_the_same() -> None:
     secrets = {new_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(re.fullmatch(rf"{TOKEN_PREFIX}[\w-]{{43}}", secret) for secret in secrets)
+    assert {len(secret) for secret in secrets} == {TOKEN_CHARS}
 
 
 def test_only_a_digest_finds_a_token() -> None:

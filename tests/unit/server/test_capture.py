@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_server.auth import TOKEN_PREFIX
+from relay_protocol.tokens import TOKEN_PREFIX
 from relay_server.web.capture import (
     BadTarget,
     Target,

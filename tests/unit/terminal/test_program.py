@@ -87,6 +87,7 @@ def run(
         ("work x --limit", 2, "Error: --limit needs a value\n"),
         ("work x --yes=1", 2, "Error: --yes takes no value\n"),
         ("work x --limt 5", 2, "Error: there is no option --limt. Did you mean --limit?\n"),
+        ("work x --tail 5", 2, "Error: there is no option --tail\n"),
         ("work x y", 2, "Error: y is more than it takes\n"),
         ("wrok", 2, "Error: there is no command wrok. Did you mean work?\n"),
         ("more nothing", 2, "Error: there is no command nothing\nthing more --help says"),
