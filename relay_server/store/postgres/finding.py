@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,8 +175,10 @@ def _connect(
         "application_name": name,
         "options": " ".join([set_first, *(f"-c {key}={value}" for key, value in settings.items())]),
     }
+    # A statement is prepared where `prepare=True` says so, and never for being frequent: with None
+    # psycopg would not even prepare where it is told to.
     connection = psycopg.connect(
-        autocommit=True, prepare_threshold=None, **{**KEEPALIVES, **place.options, **own}
+        autocommit=True, prepare_threshold=sys.maxsize, **{**KEEPALIVES, **place.options, **own}
     )
     _adapt(connection)
     row = connection.execute(

@@ -201,6 +201,18 @@ def test_errors_are_told_apart(link: Link, state: str, kind: type[Exception]) ->
     assert type(raised.value) is kind
 
 
+def test_a_call_is_prepared_once_and_nothing_else_is(link: Link) -> None:
+    """The database parses and plans it no more, which is half of what a call of one costs it."""
+    prepared = (
+        "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"
+    )
+    for _ in range(7):
+        link.called("SELECT %s::bigint", [1], LONG_S)
+        link.rows("SELECT %s", [1])
+        link.script("SELECT 1")
+    assert link.rows(prepared) == [("SELECT $1::bigint", 7)]
+
+
 def test_what_is_told_is_heard_by_who_listens(place: Place, watch: Watch, link: Link) -> None:
     listening = Link(place, "relay/listen", LONG_S, watch)
     listening.listen("relay_test")
