@@ -203,9 +203,7 @@ def test_errors_are_told_apart(link: Link, state: str, kind: type[Exception]) ->
 
 def test_a_call_is_prepared_once_and_nothing_else_is(link: Link) -> None:
     """The database parses and plans it no more, which is half of what a call of one costs it."""
-    prepared = (
-        "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"
-    )
+    prepared = "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"
     for _ in range(7):
         link.called("SELECT %s::bigint", [1], LONG_S)
         link.rows("SELECT %s", [1])
