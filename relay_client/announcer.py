@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -107,12 +108,15 @@ class Announcer:
         if told_twice and not self._told_twice:
             self._told_twice = True
             names = ", ".join(harmless(one.name) for one in told_twice)
-            events = _(" and ").join(map(harmless, told_twice[0].told_twice))
+            first = told_twice[0]
+            events = _(" and ").join(map(harmless, first.told_twice))
+            whose = map(harmless, (first.channel, first.name))
+            command = shlex.join(["relay-server", "subscription", "set", *whose, "--once"])
             yield Warned(
                 _(
                     "messages come to {names} more than once, such as {events}: a bot answers them"
-                    " as often. On the relay, relay-server subscription set --once ends that."
-                ).format(names=names, events=events)
+                    " as often. On the relay this ends that: {command}"
+                ).format(names=names, events=events, command=command)
             )
         if not self._told_version and (text := reasons.of_versions(welcome.version)):
             self._told_version = True

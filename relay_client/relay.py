@@ -13,7 +13,7 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.errors import UsageError
 from relay_client.proxies import proxy_for
-from relay_http.addresses import plain_address
+from relay_http.addresses import is_loopback_host
 from relay_http.tls import make_context, trust
 from relay_terminal.words import _
 
@@ -120,11 +120,3 @@ def parse_url(text: str) -> str:
     if any(not "!" <= char <= "~" for char in parts.netloc) or port == 0:
         raise ValueError(_("{text!r} has a host or port that cannot be").format(text=text))
     return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def is_loopback_host(host: str) -> bool:
-    """True for a name or address of this machine alone."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    address = plain_address(host)
-    return address is not None and address.is_loopback

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from relay_client.errors import UsageError
 from relay_client.files import write_whole
-from relay_client.relay import is_loopback_host
 from relay_client.routes import Route
 from relay_client.settings import PROJECT, Configuration
+from relay_http.addresses import is_loopback_host
 from relay_terminal.console import Console
 from relay_terminal.program import confirmed
 from relay_terminal.words import _

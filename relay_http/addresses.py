@@ -54,3 +54,8 @@ def is_loopback(address: str) -> bool:
     """True if it is this machine's own."""
     parsed = plain_address(address)
     return parsed is not None and parsed.is_loopback
+
+
+def is_loopback_host(host: str) -> bool:
+    """True for a name or address of this machine alone."""
+    return host == "localhost" or host.endswith(".localhost") or is_loopback(host)

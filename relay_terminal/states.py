@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from relay_terminal.layout import duration, size, when
 from relay_terminal.retold import retold
@@ -29,6 +31,12 @@ STATES = {
     "expired": N_("expired"),
 }
 UNDECIDED = ("pending", "under_way")  # states of a delivery that say nothing of its target
+
+
+def command_about(reader: Mapping[str, Any], verb: str) -> str:
+    """The server's command about one that reads: `relay-server forward resume chatwoot bot`."""
+    kind = "forward" if reader["forward"] else "subscription"
+    return shlex.join(["relay-server", kind, verb, reader["channel"], reader["name"]])
 
 
 def state_of(delivery: str, attempt: int) -> str:

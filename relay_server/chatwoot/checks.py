@@ -17,6 +17,7 @@ import msgspec
 from relay_server.chatwoot.seen import BOTS_READ, SIGNS_ALL, SIGNS_WEBHOOKS, Ours, Seen, ours
 from relay_server.sealing import fingerprint
 from relay_terminal.retold import retold
+from relay_terminal.states import command_about
 from relay_terminal.words import _, plural
 
 ANSWER_S = 5.0  # that Chatwoot waits for an answer to a webhook
@@ -159,7 +160,7 @@ def _installed(seen: Seen, has: Ours, url: str) -> Iterator[Finding]:
         cost = _("One message comes more than once, under different ids: a bot answers it twice.")
         remedy = _(
             "Give each a channel of its own: --channel; or have bots hear of each message once:"
-            " relay-server subscription set --once"
+            " relay-server subscription set CHANNEL NAME --once"
         )
         yield Finding("double", None, text, cost, remedy)
 
@@ -293,13 +294,14 @@ def of_readers(subscriptions: Iterable[Json]) -> Iterator[Finding]:
             why = retold(one["paused"])
             text = _("{name} is paused: {reason}").format(name=one["name"], reason=why)
             cost = _("What comes waits for it.")
-            remedy = _("Mend its bot, then: relay-server subscription resume (or forward resume)")
+            remedy = _("Mend its bot, then: {command}").format(command=command_about(one, "resume"))
             yield Finding("paused", None, text, cost, remedy)
         if one["told_twice"]:
             text = _("{name} gets messages more than once, such as {events}")
             text = text.format(name=one["name"], events=_(" and ").join(one["told_twice"]))
             cost = _("Its bot answers a customer as often.")
-            remedy = _("Have it hear of each once: relay-server subscription set --once")
+            command = f"{command_about(one, 'set')} --once"
+            remedy = _("Have it hear of each once: {command}").format(command=command)
             yield Finding("twice", None, text, cost, remedy)
 
 

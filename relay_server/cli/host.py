@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
+from relay_http.addresses import is_loopback_host
 from relay_http.tls import trusting_nobody
 from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.growing import NOTHING_HALF_DONE, growing
@@ -39,16 +41,28 @@ def show_init(result: Json) -> None:
     lines(_("Relay's data is in {data_dir}.").format(data_dir=result["data_dir"]), "")
     if not result["running"]:
         lines(_("Start the server:"), "  relay-server serve", "")
+    if result["needs_restart"]:
+        text = _("Restart the server, which hands out its former URL until then: {url}")
+        lines(text.format(url=result["served_url"]), "")
+    if _is_in_clear(result["url"]):
+        text = _("Warning: {url} is without TLS: anyone on the way can read tokens and webhooks.")
+        lines(text.format(url=result["url"]), "")
     _show_sender(result)
     _show_client(result)
     if result["send_token"] or result["subscribe_token"]:
         lines(_("Tokens are shown this once: only a digest of them is kept."))
 
 
+def _is_in_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
+
+
 def _show_sender(result: Json) -> None:
     if result["webhook_url"] is None:
         lines(
-            _("The sender's token exists already; its URL was printed when it was made."),
+            _("The sender's token exists already, and was printed when it was made. The URL:"),
+            f"  {webhook_urls(result['url'], '/webhook', 'TOKEN')['webhook_url']}",
             _("Lost it? This makes another, and the old one is good no more:"),
             f"  relay-server token revoke {FIRST_TOKENS['send']} && relay-server init",
             "",
@@ -305,7 +319,8 @@ async def _make(api: Api, channel: str) -> Json:
     """Make the channel and its tokens; the secret of one that exists is kept nowhere: None."""
     from relay_server.control import ApiRefused
 
-    made: Json = {"running": api.running}
+    served_url = (await api.call("GET", "status"))["public_url"] if api.running else None
+    made: Json = {"running": api.running, "served_url": served_url}
     names = {c["name"] for c in (await api.call("GET", "channels"))["channels"]}
     if channel not in names:
         await api.call("POST", "channels", {"name": channel})
@@ -327,6 +342,7 @@ def _welcome(settings: ServerSettings, made: Json) -> Json:
         "data_dir": str(settings.data_dir),
         "url": url,
         "has_public_url": bool(settings.public_url),
+        "needs_restart": made["running"] and made["served_url"] != url,
         "channel": settings.default_channel,
         **(urls if token else dict.fromkeys(urls)),
         "client_command": client_command(url),

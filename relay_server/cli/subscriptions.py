@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when, zoned
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.retold import retold
+from relay_terminal.states import command_about
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -140,22 +140,20 @@ def paused_lines(found: Sequence[Json]) -> Iterator[str]:
     """Each that is paused, and what has it go on."""
     for s in found:
         if s["paused"]:
-            kind = "forward" if s["forward"] else "subscription"
             paused = _("{name} of {channel} is paused: {reason}. This has it go on:")
             who = {"name": s["name"], "channel": s["channel"], "reason": retold(s["paused"])}
             yield alarm(paused.format(**who))
-            yield f"  relay-server {kind} resume {s['channel']} {shlex.quote(s['name'])}"
+            yield f"  {command_about(s, 'resume')}"
 
 
 def twice_lines(found: Sequence[Json]) -> Iterator[str]:
     """Each that is told messages more than once, and what has that end."""
     for s in found:
         if s["told_twice"]:
-            kind = "forward" if s["forward"] else "subscription"
             twice = _("{name} of {channel} gets messages more than once, such as {events}:")
             who = {"name": s["name"], "channel": s["channel"]}
             yield twice.format(**who, events=_(" and ").join(s["told_twice"]))
-            yield f"  relay-server {kind} set {s['channel']} {shlex.quote(s['name'])} --once"
+            yield f"  {command_about(s, 'set')} --once"
 
 
 def show_forwards(result: Json) -> None:

@@ -86,6 +86,7 @@ async def test_init_again_status_and_health_say_how_it_is(host: Relay) -> None:
     status, output, errors = host.command("health")
 
     assert (again["send_token"], again["running"]) == (None, running)
+    assert again["needs_restart"] is False
     assert found["channels"][0]["events"] == 1
     assert found["running"] is running
     assert found["settings"]["port"] == {"value": host.port, "source": "RELAY_SERVER_PORT"}
@@ -135,6 +136,19 @@ async def test_revoking_by_command_is_felt_by_the_running_server(relay: Relay) -
     assert relay.command("token", "revoke", "sender")[0] == 0
 
     assert (await relay.send(request(token=relay.send_token))).status == 401
+
+
+@RUNNING
+async def test_init_says_that_a_new_public_url_takes_a_restart(host: Relay) -> None:
+    kept = host.data_dir / "settings.toml"
+    status, output, errors = host.command("init", "--public-url", "https://new.example.com")
+    kept.unlink()
+
+    assert (status, errors) == (0, "")
+    lines = [line.strip() for line in output.splitlines()]
+    assert any("Restart the server" in line for line in lines)
+    assert "https://relay:TOKEN@new.example.com/webhook" in lines
+    assert "relay-client login https://new.example.com" in lines
 
 
 async def test_a_server_without_a_token_says_so_until_init_made_one(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_that_messages_come_twice_is_said_once() -> None:
         announcer.tell([Connected(Welcome("0.1.0", epoch, (granted,)))])
     [warning] = [one.text for one in told if isinstance(one, Warned)]
     assert "ana more than once, such as evt_1 and evt_2" in warning
+    assert warning.endswith("relay-server subscription set chatwoot ana --once")
 
 
 async def test_a_target_that_wants_no_more_is_said_with_what_to_do() -> None:

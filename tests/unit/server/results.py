@@ -213,6 +213,8 @@ INIT: Json = {
     "has_public_url": True,
     "channel": "chatwoot",
     "running": False,
+    "served_url": None,
+    "needs_restart": False,
     "send_token": "rly_send",
     "subscribe_token": "rly_subscribe",
     "webhook_url": "https://relay:rly_send@relay.example.com/webhook",

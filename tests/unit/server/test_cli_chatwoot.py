@@ -151,11 +151,16 @@ def test_a_bot_that_answers_itself(messages: list[Json], codes: list[str]) -> No
 
 
 def test_what_readers_suffer_from() -> None:
-    well: Json = {"name": "ana", "paused": "", "told_twice": []}
+    well: Json = {"channel": "chatwoot", "name": "ana", "forward": False}
+    well |= {"paused": "", "told_twice": []}
     ill = [well, well | {"paused": LOOPS}, well | {"told_twice": ["evt_1", "evt_2"]}]
-    assert [(one.code, bool(one.cost and one.remedy)) for one in of_readers(ill)] == [
-        ("paused", True),
-        ("twice", True),
+    ill += [ill[1] | {"forward": True, "name": "bot"}]
+    assert [
+        (one.code, one.cost != "", one.remedy.partition(": ")[2]) for one in of_readers(ill)
+    ] == [
+        ("paused", True, "relay-server subscription resume chatwoot ana"),
+        ("twice", True, "relay-server subscription set chatwoot ana --once"),
+        ("paused", True, "relay-server forward resume chatwoot bot"),
     ]
 
 

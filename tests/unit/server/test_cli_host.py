@@ -153,10 +153,27 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     text = shown(host.show_init, again | {"running": True})
     assert "rly_" not in text
     assert "exists already" in text
+    assert "https://relay:TOKEN@relay.example.com/webhook" in text
+    assert "Restart" not in text
     assert "relay-server serve" not in text
     assert "token revoke chatwoot && relay-server init" in text
     assert "Chatwoot must reach" not in text
     assert "--public-url" in shown(host.show_init, INIT | {"has_public_url": False})
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("https://relay.example.com", False),
+        ("http://relay.example.com", True),
+        ("http://10.0.0.7:8802/relay", True),
+        ("http://localhost:8802", False),
+        ("http://127.0.0.1:8802", False),
+    ],
+)
+def test_init_warns_of_a_public_url_without_tls(shown: Shown, url: str, *, warned: bool) -> None:
+    text = shown(host.show_init, INIT | {"url": url})
+    assert (f"Warning: {url} is without TLS" in " ".join(text.split())) is warned
 
 
 def test_without_init_commands_say_so(command: Run, data_dir: Path) -> None:
