@@ -92,10 +92,10 @@ async def replay_chosen(request: web.Request, visitor: Visitor, fields: Fields) 
 def places_among(events: Sequence[EventRow]) -> dict[str, int]:
     """Where edited events stand in a list, by id: as the event of the channel that came after.
 
-    Their own sequences count by themselves. Where none came after, it is the one before.
+    Their own sequences count by themselves. Where none came after, it is the one that comes next.
     """
-    places, own = dict[str, int](), [one.sequence for one in events if not one.edited]
-    at = own[0] if own else None
+    places = dict[str, int]()
+    at = next((one.sequence + 1 for one in events if not one.edited), None)
     for one in events:
         if not one.edited:
             at = one.sequence

@@ -15,6 +15,9 @@ view once it is where that is. Joining and flushing exclude each other (`_turn`)
 because there is too much of it, is a `gap`, which names it. The state of deliveries is not caught
 up on: whoever comes back asks for the events that it shows.
 
+**Edited events** are few, in streams of their own that no position names. A replay brings each, so
+where one began it is asked for those that were not told. They are not caught up on, either.
+
 **Out of the way.** Nobody listens while nobody watches. A listener only notes what changed. Bodies
 are parsed, filters asked and lines rendered in a thread, once for all who see the same, and at most
 `MAX_AT_ONCE` events of a channel a flush. A viewer is written to by its own task.
@@ -31,11 +34,19 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.errors import Busy, InvalidValue, TooManyFeeds
+from relay_server.filters.language import Filter
 from relay_server.live.deliveries import Deliveries
+from relay_server.live.edited import EditedEvents
 from relay_server.live.messages import Beat, ChannelChange, SubscriptionChange, frame
 from relay_server.live.news import Moved, News
 from relay_server.live.positions import MAX_CHANNELS, format_positions
-from relay_server.live.rendering import events_message, gap_message, render
+from relay_server.live.rendering import (
+    edited_message,
+    events_message,
+    gap_message,
+    render,
+    waits_for,
+)
 from relay_server.live.views import View, Viewer
 from relay_server.operations import Parts
 from relay_server.operations.channels import channel_view
@@ -79,6 +90,7 @@ class Feeds:
         self._told = dict[ChannelNumber, int]()
         self._subscriptions = dict[SubscriptionNumber, Subscription]()
         self._deliveries = Deliveries(parts.store)
+        self._edited = EditedEvents(parts.store)
         self._readings = dict[SubscriptionNumber, Hashable]()  # as they were told last
         self._stopping = False
         parts.store.feed.listen(TokenRevoked, self._token_revoked)
@@ -151,6 +163,9 @@ class Feeds:
                 told = self._told
                 behind = [n for n in looked if at[n] < told.get(n, 0) and looked[n] < MAX_AT_ONCE]
                 if not behind:
+                    if view.edited:
+                        channels = self._store.catalog.channels.values()
+                        await self._edited.begin([c for c in channels if view.shows(c)])
                     self._join(viewer, view, at)
                     return
                 up_to = {number: told[number] for number in behind}
@@ -224,7 +239,7 @@ class Feeds:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        for known in (self._told, self._subscriptions, self._readings):
+        for known in (self._told, self._edited.told, self._subscriptions, self._readings):
             known.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -266,11 +281,14 @@ class Feeds:
         assert self._news is not None
         changes = self._news.take()
         self._subscriptions |= changes.changed
+        known = self._subscriptions.keys()
         for channel, gone in changes.channels.values():
             self._tell_channel(channel, gone)
         try:
             for number in changes.stored:
                 await self._tell_events(number)
+            for name in {self._subscriptions[n].channel for n in changes.replayed & known}:
+                await self._tell_edited(name)
             await self._tell_deliveries(changes.moved)
         except RelayError as exc:
             log.warning("a live feed waits for the store", error=str(exc))
@@ -292,16 +310,28 @@ class Feeds:
         while views and told.get(number, up_to) < up_to and looked < MAX_AT_ONCE:
             events, reached = await self._read(number, told[number], up_to, PIECE)
             looked += len(events)
-            filters = [view.filter for view in views]
-            rendered = await asyncio.to_thread(
-                render, channel, events, filters, self._readers(channel)
-            )
+            states = waits_for(self._readers(channel))
+            rendered = await asyncio.to_thread(render, channel, events, _filters(views), states)
             for view, lines in zip(views, rendered, strict=True):
                 view.offer(events_message(view.positions(told), channel.name, lines))
             told[number] = reached
         for view in views if told[number] < up_to else ():
             view.offer(gap_message(view.positions(told), channel.name, up_to))
         told[number] = max(told[number], up_to)
+
+    async def _tell_edited(self, name: str) -> None:
+        """All edited events of a channel that were not told."""
+        channel = self._store.catalog.channels.get(name)
+        if channel is None:
+            return
+        views = [view for view in self._views.values() if view.edited and view.shows(channel)]
+        if not views:
+            self._edited.forget(channel)
+            return
+        async for event, states in self._edited.untold(channel):
+            rendered = await asyncio.to_thread(render, channel, [event], _filters(views), states)
+            for view, lines in zip(views, rendered, strict=True):
+                view.offer(edited_message(lines))
 
     async def _read(
         self, channel: ChannelNumber, after: int, up_to: int, limit: int
@@ -327,6 +357,7 @@ class Feeds:
     def _tell_channel(self, channel: Channel, gone: bool) -> None:
         if gone:
             self._told.pop(channel.number, None)
+            self._edited.forget(channel)
         else:
             self._told.setdefault(channel.number, 0)
         settings = None if gone else channel_view(self._parts, channel)
@@ -389,6 +420,10 @@ class Feeds:
         position = format_positions(view.positions(self._told))
         version = of_all(view.who) if view.version else None
         return frame(Beat(self._parts.clock.unix_ms(), lag, version), position)
+
+
+def _filters(views: Iterable[View]) -> list[Filter]:
+    return [view.filter for view in views]
 
 
 def _reading_message(view: View, subscription: Subscription) -> bytes:

@@ -15,6 +15,7 @@ from relay_server.store.feed import (
     EventsStored,
     Feed,
     Progressed,
+    ReplaysChanged,
     SubscriptionChanged,
     SubscriptionGone,
 )
@@ -49,6 +50,7 @@ class Changes:
 
     Attributes:
         stored: Channels that have new events.
+        replayed: Subscriptions of which a replay began or ended: perhaps that of an edited event.
         moved: Deliveries, by reader and sequence.
         too_many: More of them moved than can be told of.
         changed: Subscriptions that were made or set anew.
@@ -58,6 +60,7 @@ class Changes:
     """
 
     stored: set[ChannelNumber] = field(default_factory=set)
+    replayed: set[SubscriptionNumber] = field(default_factory=set)
     moved: dict[tuple[ReaderNumber, int], Moved] = field(default_factory=dict)
     too_many: bool = False
     changed: dict[SubscriptionNumber, Subscription] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class News:
         self._feed, self._wake = feed, wake
         self._unlisten = [
             feed.listen(EventsStored, self._stored),
+            feed.listen(ReplaysChanged, self._replays_changed),
             feed.listen(ChannelChanged, self._channel_changed),
             feed.listen(ChannelGone, self._channel_gone),
             feed.listen(SubscriptionChanged, self._subscription_changed),
@@ -90,6 +94,7 @@ class News:
     def put_back(self, changes: Changes) -> None:
         """Have its events and deliveries taken again, with what came meanwhile."""
         self._changes.stored |= changes.stored
+        self._changes.replayed |= changes.replayed
         self._changes.moved = changes.moved | self._changes.moved
 
     def want_progress(self, wanted: bool) -> None:
@@ -108,6 +113,10 @@ class News:
 
     def _stored(self, change: EventsStored) -> None:
         self._changes.stored.add(change.channel)
+        self._wake()
+
+    def _replays_changed(self, change: ReplaysChanged) -> None:
+        self._changes.replayed.add(change.subscription)
         self._wake()
 
     def _progressed(self, change: Progressed) -> None:

@@ -113,6 +113,7 @@ class View:
         filter: Which events.
         state: What becomes of deliveries, subscriptions and channels is told, too.
         version: Beats say whether what lists show may be another.
+        edited: Edited events are told of, too.
     """
 
     who: Caller
@@ -120,6 +121,7 @@ class View:
     filter: Filter
     state: bool
     version: bool = False
+    edited: bool = False
     viewers: dict[Viewer, None] = field(default_factory=dict)
 
     @property
@@ -127,7 +129,7 @@ class View:
         """Equal for views that show the same."""
         token = self.who.token
         rights = (token.scopes, token.channels) if token else ()
-        return rights, self.wanted, self.filter.text, self.state, self.version
+        return rights, self.wanted, self.filter.text, self.state, self.version, self.edited
 
     def shows(self, channel: Channel) -> bool:
         """True if a channel is part of it; canaries never are."""

@@ -52,12 +52,14 @@ class FeedFields(Meant, kw_only=True):
         channel: Names with commas between them; none for every channel that may be seen.
         state: `1`: what becomes of deliveries, subscriptions and channels is told, too.
         version: `1`: beats say whether what lists show may be another.
+        edited: `1`: edited events are told of, too.
         from_: A position to go on from, as `Last-Event-ID`, which goes before it.
     """
 
     channel: str | None = None
     state: str = ""
     version: str = ""
+    edited: str = ""
     from_: str = msgspec.field(name="from", default="")
 
     @property
@@ -162,6 +164,7 @@ def _view(who: Caller, fields: FeedFields) -> View:
         raise Forbidden("this takes a token with the scope subscribe")
     names = [name for name in (fields.channel or "").split(",") if name]
     wanted = frozenset(who.channel(name).name for name in names)
-    told = FLAG.get(fields.state.lower(), False)
-    version = FLAG.get(fields.version.lower(), False)
-    return View(who, wanted or None, fields.meant(who.now()), told, version)
+    told, version, edited = (
+        FLAG.get(flag.lower(), False) for flag in (fields.state, fields.version, fields.edited)
+    )
+    return View(who, wanted or None, fields.meant(who.now()), told, version, edited)

@@ -15,6 +15,9 @@ from tests.support.target import BROKEN, Target, always
 MOST_ROWS = 100  # that a list holds
 MOST_STATES = 4  # that a row shows
 MAX_NODES = 8_000  # of a page, whatever comes
+# What rows say and where they stand, but for how wide that is written.
+ROWS = """list => [...list.children].map(row => [row.dataset.sequence, "edited" in row.dataset,
+  row.innerText, ...[...row.querySelectorAll("[role=img]")].map(mark => mark.ariaLabel)])"""
 
 
 async def send(relay: Relay, number: int, conversation: int = 318) -> str:
@@ -100,6 +103,41 @@ async def test_what_one_looks_at_stays_put_and_a_pill_counts(relay: Relay, page:
     await page.keyboard.press(".")
     await lists(page, [*new[::-1], *old[::-1]])
     await expect(pill).to_be_hidden()
+
+
+async def test_an_edited_event_comes_as_others_do_and_stands_where_it_was_made(
+    relay: Relay, page: Page, target: Target, token: str
+) -> None:
+    """Also the second of two, an event between them, and while one reads."""
+    await relay.connect(token, "--to", target.address)
+    ids = [await send(relay, 0)]
+    await open_list(relay, page)
+
+    async def edit() -> str:
+        new = {"subscription": "ana", "based_on": ids[-1]}
+        return str((await relay.control("POST", "events", new))["id"])
+
+    for make in (edit, edit, lambda: send(relay, 1), edit):
+        ids.insert(0, await make())
+        await lists(page, ids)
+    row = page.locator(f"[data-event-id={ids[0]}]")
+    await expect(row.get_by_label("edited", exact=True)).to_be_visible()
+    await expect(row.get_by_label("ana: delivered")).to_be_visible()
+    await expect(row.get_by_role("checkbox")).to_have_count(0)
+
+    await page.keyboard.press("j")
+    await expect(page.locator(".row-link").first).to_be_focused()
+    pill, new = page.locator("[data-new-count]"), list[str]()
+    for count, make in enumerate((edit, lambda: send(relay, 2), edit), 1):
+        new.append(await make())
+        await expect(pill).to_have_attribute("data-new-count", str(count))
+    assert await event_ids(page) == ids
+    await page.keyboard.press(".")
+    await lists(page, [*new[::-1], *ids])
+    shown = await page.locator("[data-rows]").evaluate(ROWS)
+    await page.reload()
+    await becomes_live(page)
+    assert await page.locator("[data-rows]").evaluate(ROWS) == shown
 
 
 async def test_a_row_shows_what_became_of_its_deliveries(

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.chatwoot import message
+from tests.support.feeds import FeedReader
 from tests.support.postgres import Cluster, need_postgres
 from tests.support.processes import Json, ending, free_port
 from tests.support.proxy import Proxy
@@ -104,6 +105,21 @@ async def test_what_comes_to_either_reaches_a_client_in_order(
 
     await until_true(are_listed)
     assert [event["id"] for event in reversed(await first.events())] == target.event_ids
+
+
+async def test_what_is_edited_at_one_is_told_by_the_feed_of_the_other(
+    replicas: tuple[Relay, Relay],
+) -> None:
+    first, second = replicas
+    token = await make_reader("ana", first, second)
+    client = await first.connect(token, "--to", NOWHERE.removeprefix("http://"))
+    reader = FeedReader(second.port, token, edited=1)
+    async with reader.reading():
+        await reader.got("beat")
+        made = await first.control("POST", "events", {"subscription": "ana"})
+        [told] = await reader.got("event")
+    assert (told["id"], told["edited"]) == (made["id"], True)
+    assert client.alive, client.errors
 
 
 async def test_one_that_comes_twenty_times_at_once_to_both_is_stored_once(

@@ -17,7 +17,7 @@ export class Away {
   }
 
   get newest() {
-    return Number(one("[data-event-id]", this.list)?.dataset.sequence ?? 0);
+    return Number(one("[data-event-id]:not([data-edited])", this.list)?.dataset.sequence ?? 0);
   }
 
   leave() {

@@ -31,12 +31,16 @@ export const makeRow = (template, event) => {
   const [first, kind, talk, who, says, states] = row.children;
   const link = first.firstElementChild;
   link.href = `${BASE}events/${encodeURIComponent(event.id)}`;
-  first.lastElementChild.name = event.id;
+  if (event.edited) {
+    row.dataset.edited = "";
+    first.lastElementChild.remove(); // it is none of those that may be chosen
+  } else first.lastElementChild.name = event.id;
   const time = link.firstElementChild;
   const at = new Date(event.received_at);
   time.dateTime = at.toISOString();
   time.textContent = localTime(at);
   say(kind, event.kind || `${event.method} ${event.request_target}`);
+  if (event.edited) kind.prepend(markOf("edited").cloneNode());
   const direction = markOf(facts.private ? "private" : facts.direction);
   if (direction) kind.prepend(direction.cloneNode());
   if (event.key) {

@@ -24,6 +24,7 @@ export class Rows {
     this.pill = pill;
     this.coming = [];
     this.passed = 0; // of those that came, which are older than the list will hold
+    this.newest = Number(document.body.dataset.newest); // sequence of the channel
     this.hole = 0; // up to which sequence events were left out, until the newest have been asked for
     this.isAnew = false; // what comes does not go on from what is shown
     this.heard = new Set(); // events with news since the page was asked for again
@@ -42,6 +43,8 @@ export class Rows {
 
   /** @param {any} event */
   add(event) {
+    if (event.edited) event.sequence = this.newest + 1; // it counts by itself, and stands below the one that comes next
+    else this.newest = event.sequence;
     if (this.ids.has(event.id)) return;
     this.rate.note();
     this.hold(event);
@@ -62,11 +65,9 @@ export class Rows {
   hold(event) {
     this.ids.add(event.id);
     let at = this.coming.length;
-    while (at && this.coming[at - 1].sequence > event.sequence) at -= 1; // a page has the newest first
+    while (at && this.coming[at - 1].sequence > event.sequence) at -= 1;
     this.coming.splice(at, 0, event);
-    if (this.coming.length <= MOST) return;
-    this.ids.delete(this.coming.shift().id);
-    this.passed += 1;
+    if (this.coming.length > MOST) this.passed += Number(this.ids.delete(this.coming.shift().id));
   }
 
   /** Events were left out, as there are too many: the newest are to be taken. @param {{from: number, to: number}} gap */
@@ -75,14 +76,14 @@ export class Rows {
     const newer = this.coming.filter(({ sequence }) => sequence > to); // a page was quicker
     for (const { id, sequence } of this.coming) if (sequence <= to) this.ids.delete(id);
     this.coming = newer;
-    this.hole = to;
+    this.hole = this.newest = to;
   }
 
   /** Rows of the same list, as the server shows it now. @param {Document} page */
   take(page) {
     const rows = all("[data-rows] [data-event-id]", page);
     this.isAnew ||= rows.length > 0 && this.ids.size > 0 && !rows.some((row) => this.ids.has(row.dataset.eventId));
-    for (const row of rows) {
+    for (const row of rows.reverse()) { // the oldest first, as they came
       const { eventId, sequence } = row.dataset;
       if (this.ids.has(eventId)) {
         if (!this.heard.has(eventId)) this.renew(eventId, one(".c-states", row));
@@ -145,8 +146,7 @@ export class Rows {
   }
 
   showNew() {
-    this.isWanted = this.hole > 0; // then once they are there
-    if (this.isWanted) return;
+    if ((this.isWanted = this.hole > 0)) return; // then once they are there
     this.insert();
     this.count();
     scrollTo({ top: 0 });
@@ -154,7 +154,7 @@ export class Rows {
   }
 
   insert() {
-    const made = this.coming.splice(0).sort((a, b) => b.sequence - a.sequence).map((event) => event.row ?? makeRow(this.template, event));
+    const made = this.coming.splice(0).reverse().map((event) => event.row ?? makeRow(this.template, event));
     this.passed = 0;
     for (const row of made) {
       row.classList.toggle("new", made.length <= FEW);

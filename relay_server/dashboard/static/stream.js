@@ -29,7 +29,7 @@ export class Stream {
     this.ahead = undefined;
     // What is lost, or held back, is so until something comes.
     if (this.now !== "held") this.say(this.failures ? "lost" : "catching-up");
-    this.source = new EventSource(`${BASE}feed?state=1&version=1&from=${encodeURIComponent(this.feed.position)}`);
+    this.source = new EventSource(`${BASE}feed?state=1&version=1&edited=1&from=${encodeURIComponent(this.feed.position)}`);
     this.source.onerror = () => this.lost();
     for (const name of KINDS) this.source.addEventListener(name, (event) => this.heard(name, event));
     this.silence = setTimeout(() => this.silent(), FIRST_MS);

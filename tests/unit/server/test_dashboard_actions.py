@@ -19,7 +19,7 @@ from tests.unit.server.test_below_a_path import get, served
 from tests.unit.server.test_dashboard_setup import logged_in
 
 __all__ = ["served"]  # a fixture
-ROW = re.compile(r'data-event-id="(evt_[^"]+)" data-sequence="(\d+)">(.*?)</div>', re.DOTALL)
+ROW = re.compile(r'data-event-id="(evt_[^"]+)" data-sequence="(\d+)"[^>]*>(.*?)</div>', re.DOTALL)
 AGAIN = ('/replay"', '/edit"', '/as/curl"', "/compare?", '/body"')
 
 
@@ -112,7 +112,7 @@ async def test_an_edited_event_is_tried_until_its_maker_stops_that(served: Serve
     [
         ("", {}),
         ("ee", {}),
-        ("e98e7", {"0": 9, "3": 8}),
+        ("e98e7", {"0": 10, "3": 8}),
         ("9ee", {"1": 9, "2": 9}),
     ],
 )

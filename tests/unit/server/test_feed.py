@@ -13,7 +13,7 @@ import pytest
 
 from relay_server.delivery.expiry import expired
 from relay_server.filters.language import Filter
-from relay_server.live import feeds, news, views
+from relay_server.live import edited, feeds, news, views
 from relay_server.live.rendering import render
 from relay_server.spans import Span
 from relay_server.store.feed import EventsStored, Progressed
@@ -346,6 +346,56 @@ async def test_what_becomes_of_an_edited_event_is_told_as_such(
 
     assert (told["event"], told["sequence"], told["edited"]) == (edited.event.id, 1, True)
     assert other.of("event") == []
+
+
+async def test_edited_events_are_told_to_who_asks_for_them_and_move_nobody(
+    served: Served, reader: FeedReader, other: FeedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edited, "PIECE", 2)
+    subscription, _ = await served.store.subscribe("chatwoot", "ana", None, START_MS)
+
+    async def edit() -> str:
+        new = NewEdited(new_event(b'{"event":"message_created"}'), "evt_0", "")
+        return (await served.store.create_edited(subscription, new)).event.id
+
+    await edit()
+    reader.query = {"edited": 1, "q": "kind:message_created"}
+    async with reader.reading(), other.reading():
+        await reader.got("beat")  # from now on
+        made = [await edit() for _ in range(5)]
+        await append(served)
+        await reader.got("event", 6)
+    told = [m for m in reader.messages if m.name == "event" and m.data["edited"]]
+    assert [(m.data["id"], m.id) for m in told] == [(id_, "") for id_ in made]
+    first = told[0].data
+    assert (first["sequence"], first["edited"], first["kind"]) == (2, True, "message_created")
+    assert [(d["subscription"], d["state"]) for d in first["deliveries"]] == [("ana", "pending")]
+    assert [event["edited"] for event in other.of("event")] == [False]
+
+    await edit()
+    await append(served)
+    async with reader.reading():
+        await reader.got("event", 7)
+        await reader.got("beat", 2)
+        later = await edit()
+        await reader.got("event", 8)
+    assert [event["id"] for event in reader.of("event") if event["edited"]] == [*made, later]
+
+
+async def test_an_edited_event_is_not_told_of_another_s_channel(
+    served: Served, reader: FeedReader, other: FeedReader
+) -> None:
+    await served.make_channel("secret")
+    subscription, _ = await served.store.subscribe("secret", "bo", None, START_MS)
+    reader.query = other.query = {"edited": 1}
+    async with reader.reading(), other.reading():
+        await other.got("beat")
+        await served.store.create_edited(subscription, NewEdited(new_event(), "", "bo"))
+        [told] = await other.got("event")
+        await append(served)
+        await reader.got("event")
+    assert (told["channel"], told["deliveries"][0]["subscription"]) == ("secret", "bo")
+    assert [event["channel"] for event in reader.of("event")] == ["chatwoot"]
 
 
 async def test_who_reads_what_is_told_first_and_as_it_changes(
