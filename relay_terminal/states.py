@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from relay_protocol.text import harmless
 from relay_terminal.layout import duration, size, when
 from relay_terminal.retold import retold
 from relay_terminal.words import N_, _, plural
@@ -37,6 +38,16 @@ def command_about(reader: Mapping[str, Any], verb: str) -> str:
     """The server's command about one that reads: `relay-server forward resume chatwoot bot`."""
     kind = "forward" if reader["forward"] else "subscription"
     return shlex.join(["relay-server", kind, verb, reader["channel"], reader["name"]])
+
+
+def pause_of(reason: str, by: str = "", at: int | None = None) -> str:
+    """Why a subscription is paused; by whom, and since when in Unix milliseconds, if noted."""
+    said = harmless(retold(reason))
+    if at and by:
+        return _("{reason}, by {name} since {time}").format(
+            reason=said, name=harmless(by), time=when(at)
+        )
+    return _("{reason}, since {time}").format(reason=said, time=when(at)) if at else said
 
 
 def state_of(delivery: str, attempt: int) -> str:

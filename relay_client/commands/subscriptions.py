@@ -12,7 +12,7 @@ from relay_client.options import Given, Name, asking
 from relay_protocol.text import harmless, short_id
 from relay_terminal.layout import duration, when, zoned
 from relay_terminal.program import confirmed
-from relay_terminal.retold import retold
+from relay_terminal.states import pause_of
 from relay_terminal.usage import App, Listing
 from relay_terminal.words import _, counted, plural
 
@@ -178,7 +178,8 @@ def state_of(one: SubscriptionStatus) -> str:
     if one.target_down:
         said.append(_("target down"))
     if one.paused:
-        said.append(_("paused: {reason}").format(reason=harmless(retold(one.paused))))
+        why = pause_of(one.paused, one.paused_by, one.paused_at)
+        said.append(_("paused: {reason}").format(reason=why))
     if one.temporary:
         said.append(_("temporary"))
     return ", ".join(said)

@@ -16,7 +16,7 @@ from relay_client.answers import ChannelStatus, Status, SubscriptionStatus
 from relay_client.errors import ClientError
 from relay_protocol.text import harmless
 from relay_terminal.layout import duration, when
-from relay_terminal.retold import retold
+from relay_terminal.states import pause_of
 from relay_terminal.words import _, plural
 
 ASKEW_S = 30.0  # by which two clocks may differ without a word
@@ -108,7 +108,8 @@ def subscription(
 
 def _paused(one: SubscriptionStatus, called: str) -> ClientError:
     command = ["relay-client", "resume", "--channel", one.channel, "--as", one.name]
-    text = _("{name} is paused: {reason}").format(name=called, reason=harmless(retold(one.paused)))
+    why = pause_of(one.paused, one.paused_by, one.paused_at)
+    text = _("{name} is paused: {reason}").format(name=called, reason=why)
     hint = _("Nothing is delivered until somebody resumes it: {command}")
     return ClientError(text, hint.format(command=harmless(shlex.join(command))))
 

@@ -13,7 +13,7 @@ from relay_server.cli.options import Channel, Json, Name, OfChannel, moment
 from relay_server.cli.text import alarm, lines, pairs, policy_lines, span, table, when, zoned
 from relay_server.configs import ForwardConfig, Policy, SubscriptionConfig
 from relay_terminal.retold import retold
-from relay_terminal.states import command_about
+from relay_terminal.states import command_about, pause_of
 from relay_terminal.usage import App
 from relay_terminal.words import _, counted, plural
 
@@ -44,7 +44,7 @@ def show_paused(result: Json) -> None:
     who = {"name": result["name"], "channel": result["channel"]}
     if result["paused"]:
         template = _("{name} of {channel} is paused: {reason}. What comes waits.")
-        lines(alarm(template.format(**who, reason=retold(result["paused"]))))
+        lines(alarm(template.format(**who, reason=_pause(result))))
         return
     if not result.get("was_paused", True):
         lines(_("{name} of {channel} was not paused.").format(**who))
@@ -141,9 +141,14 @@ def paused_lines(found: Sequence[Json]) -> Iterator[str]:
     for s in found:
         if s["paused"]:
             paused = _("{name} of {channel} is paused: {reason}. This has it go on:")
-            who = {"name": s["name"], "channel": s["channel"], "reason": retold(s["paused"])}
+            who = {"name": s["name"], "channel": s["channel"], "reason": _pause(s)}
             yield alarm(paused.format(**who))
             yield f"  {command_about(s, 'resume')}"
+
+
+def _pause(s: Json) -> str:
+    """Why one is paused, by whom and since when."""
+    return pause_of(s["paused"], s["paused_by"], s["paused_at"])
 
 
 def twice_lines(found: Sequence[Json]) -> Iterator[str]:

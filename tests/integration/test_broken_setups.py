@@ -187,7 +187,9 @@ async def test_a_subscription_that_gets_nothing(relay: Relay, token: str, target
 
     await relay.control("POST", "channels/chatwoot/subscriptions/ana/pause")
     found = await cause(relay, token, "--to", target.address)
-    assert "ana of chatwoot is paused: paused by hand" in found
+    assert "ana of chatwoot is paused: paused by hand, since 20" in found
+    _, listed, _ = relay.command("subscription", "list")
+    assert "ana of chatwoot is paused: paused by hand, since 20" in " ".join(listed.split())
     assert "relay-client resume --channel chatwoot --as ana" in found
 
     await relay.send(request(token=relay.send_token))

@@ -331,6 +331,8 @@ STATUS: dict[str, Any] = {
             "readers": 2,
             "target_down": True,
             "paused": "the target answered 410",
+            "paused_at": RECEIVED_AT,
+            "paused_by": "",
             "forward": None,
             "backlog": 3,
             "oldest_waiting_at": RECEIVED_AT,

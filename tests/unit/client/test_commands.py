@@ -170,7 +170,7 @@ async def test_status_says_how_everything_is(told: Console) -> None:
 
     text = printed(told)
     assert "is up for 2 h, version 1.0" in text
-    assert "connected ×2, target down, paused: the target answered 410" in text
+    assert "connected ×2, target down, paused: the target answered 410, since 20" in text
     assert "81.5 %" in text
     assert "WAITING  DEAD" in text
     assert json.loads(text.splitlines()[-1])["client_settings"]["token"]["source"] == "flag"

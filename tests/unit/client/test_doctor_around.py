@@ -53,6 +53,10 @@ def held(*, shares: bool = False, **state: Any) -> list[Found]:
     ("state", "said"),
     [
         ({"paused": "by hand"}, "ana of chatwoot is paused: by hand"),
+        (
+            {"paused": "by hand", "paused_by": "boss", "paused_at": 1_783_000_810_000},
+            "ana of chatwoot is paused: by hand, by boss since 2026-07-02",
+        ),
         ({"connected": True, "hosts": ("desk",)}, "another client holds ana of chatwoot"),
         ({"forward": "http://bot"}, "ana of chatwoot is a forward"),
     ],

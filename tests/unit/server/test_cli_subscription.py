@@ -14,6 +14,8 @@ from tests.unit.server.asking import Json
 from tests.unit.server.commanding import Run, Shown, answer
 from tests.unit.server.results import FORWARD, SUBSCRIPTION
 
+PAUSED_AT = 1_783_000_810_000
+
 
 def test_subscriptions(command: Run, data_dir: Path) -> None:
     command("init")
@@ -84,6 +86,30 @@ def test_who_reads(
     text = " ".join(shown(subscriptions.show_subscriptions, found).split())
     assert reader in text
     assert ("relay-server subscription resume chatwoot ana" in text) == ("paused" in reader)
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({}, "is paused: paused by hand. This has it go on"),
+        ({"paused_at": PAUSED_AT}, "is paused: paused by hand, since 2026-07-02"),
+        (
+            {"paused_at": PAUSED_AT, "paused_by": "boss"},
+            "is paused: paused by hand, by boss since 2026-07-02",
+        ),
+    ],
+    ids=["not noted", "on the host", "by a token"],
+)
+def test_who_paused_it_is_said_and_since_when(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, noted: Json, said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    paused = SUBSCRIPTION | {"paused": "paused by hand"} | noted
+    for show, found in (
+        (subscriptions.show_subscriptions, {"subscriptions": [paused]}),
+        (subscriptions.show_subscription, paused),
+    ):
+        assert said in " ".join(shown(show, found).split())
 
 
 def test_a_pause_is_not_overlooked(
