@@ -278,6 +278,9 @@ class _Loopback:
     def deliver(self, delivery: Delivery) -> None:
         asyncio.get_running_loop().call_soon(self._take, delivery)
 
+    def flush(self) -> None:
+        pass  # each goes by itself
+
     def tick(self, now: float) -> None:
         pass  # nothing is under way for longer than a turn of the loop
 

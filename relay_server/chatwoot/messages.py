@@ -21,7 +21,7 @@ import structlog
 
 from relay_protocol.errors import RelayError
 from relay_server.chatwoot.loops import Chain, Said, Trial, Verdict
-from relay_server.clock import Clock
+from relay_server.clock import Clock, until_next
 from relay_server.configs import SenderKind
 from relay_server.delivery.hub import Hub
 from relay_server.delivery.once import KINDS, MAX_BODY_BYTES, TOGETHER_MS, Told, told_by
@@ -130,7 +130,7 @@ class Messages:
         """Look at what is due, until cancelled."""
         while True:
             await self._wake.wait()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_next(LOOK_S, self._clock.monotonic()))
             self._wake.clear()
             try:
                 while self._due:

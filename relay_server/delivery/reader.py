@@ -5,8 +5,10 @@ are under way; and a sink for each connection, or one that is a URL.
 
 What needs no question to the store is done at once, by plain calls: a live queue that had read all
 is fed with new events by the change that tells of them, and lends what may go; a result changes its
-queue. What results changed is looked at once a turn of the event loop, however many came: progress
-is recorded, the timer of the next retry set, and the task is woken where it can do something.
+queue. What results changed is looked at once they all are taken that came together: progress is
+recorded, the timer of the next retry set, and the task is woken where it can do something. Sinks
+are flushed likewise, once all is lent that may go. Nothing of this is left to another turn of the
+event loop: that costs a poll of its sockets for each webhook.
 
 That task runs in *turns*, one after the other. A turn
 
@@ -133,7 +135,7 @@ class Reader:
         self._draining = False
         self._follow_signing()
         self._wake = Wake()
-        self._look: asyncio.Handle | None = None  # at what results changed, soon
+        self._unflushed: list[Sink] = []  # they got something
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stopped = False
@@ -222,7 +224,7 @@ class Reader:
         self._failing |= self.under_way < had  # leases ran out
         if had and not self._failing:  # a bot that thinks is not away
             self.alive_at = now
-        self._look_now()
+        self.follow()
 
     def extend(self, sink: Sink, deliveries: Iterable[str]) -> None:
         """The sink still has these."""
@@ -233,13 +235,20 @@ class Reader:
                 queue.extend(sequence, sink, now)
 
     def finish(self, sink: Sink, delivery: str, outcome: Outcome) -> Verdict | None:
-        """Take the result of an attempt, and say what follows; one that comes late changes nothing.
+        """Take a result that came alone, as `take` does, and follow it."""
+        try:
+            return self.take(sink, delivery, outcome)
+        finally:
+            self.follow()
+
+    def take(self, sink: Sink, delivery: str, outcome: Outcome) -> Verdict | None:
+        """Take the result of an attempt; one that comes late changes nothing.
+
+        After the last that is at hand call `follow`: whatever they were, the sink has room again.
 
         Returns:
-            None for one that comes late.
+            What follows; None for one that comes late.
         """
-        if self._look is None:  # whatever it was, the sink has room again
-            self._look = asyncio.get_running_loop().call_soon(self._look_now)
         queue, sequence = self._lent(delivery)
         if queue is None:
             return None
@@ -265,6 +274,19 @@ class Reader:
             self._on_gone(verdict.reason)
         return verdict
 
+    def follow(self) -> None:
+        """Record what results and time have changed, and go on from there."""
+        if self._replays:
+            self._record()
+            self._wake.set()
+            return
+        live = self._live
+        live.record()
+        if live.due_at is not None:
+            self._wake_when_due()
+        if live.has_work and self._sink_for(0) is not None:
+            self._wake.set()
+
     def pause(self, reason: str) -> None:
         """Send nothing until it is configured otherwise."""
         config = msgspec.structs.replace(self.subscription.config, paused=reason)
@@ -286,19 +308,19 @@ class Reader:
     def left_out(self, spans: Sequence[Span]) -> None:
         """Its filter was asked of what waits: these hold nothing up until their next try."""
         self._live.leave_out(spans)
-        self._look_now()
+        self.follow()
 
     def skip(self, up_to: int) -> None:
         """Somebody settled what waited up to a sequence."""
         self._live.skip(up_to)
-        self._look_now()
+        self.follow()
         self._wake.set()
 
     def give_up(self, change: GivenUp) -> None:
         """Somebody let deliveries die, so that their conversations go on."""
         for sequence in change.sequences:
             self._live.give_up(sequence, change.reason, self._clock.monotonic())
-        self._look_now()
+        self.follow()
         self._wake.set()
 
     def go_on(self, key: str) -> None:
@@ -327,9 +349,8 @@ class Reader:
         # Now, and not once `run` has ended: the next reader may be claiming already.
         self._live.close()
         self._replays.close()
-        for handle in (self._timer, self._look):
-            if handle is not None:
-                handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._wake.set()
 
     def _lent(self, delivery: str) -> tuple[Queue | None, int]:
@@ -427,8 +448,12 @@ class Reader:
     async def _send(self, queue: Queue) -> bool:
         """Lend what may go; False when that was nothing."""
         sent = False
-        for entry, event in await queue.take(self._limit(queue), self._sink_for):
-            sent |= self._lend(queue, entry, event, self._sink_for(entry.size))
+        taken = await queue.take(self._limit(queue), self._sink_for)
+        try:
+            for entry, event in taken:
+                sent |= self._lend(queue, entry, event, self._sink_for(entry.size))
+        finally:
+            self._flush()
         return sent
 
     def _send_fed(self, change: EventsStored) -> bool:
@@ -439,11 +464,14 @@ class Reader:
         """
         live, events, went = self._live, change.events, True
         first = change.up_to - len(events) + 1
-        for entry in live.pick(len(events)):
-            event, sink = events[entry.sequence - first], self._sink_for(entry.size)
-            # Its gate is asked of what would go: it may begin a hand-off.
-            may_go = sink is None or live.may_go(entry, event)
-            went &= may_go and self._lend(live, entry, event, sink)
+        try:
+            for entry in live.pick(len(events)):
+                event, sink = events[entry.sequence - first], self._sink_for(entry.size)
+                # Its gate is asked of what would go: it may begin a hand-off.
+                may_go = sink is None or live.may_go(entry, event)
+                went &= may_go and self._lend(live, entry, event, sink)
+        finally:
+            self._flush()
         return went
 
     def _lend(self, queue: Queue, entry: Entry, event: Event, sink: Sink | None) -> bool:
@@ -454,12 +482,18 @@ class Reader:
         if not queue.begin(entry, sink, now):
             return False
         self._sinks.served(sink)
+        if sink not in self._unflushed:
+            self._unflushed.append(sink)
         if queue.is_replay:  # live traffic always comes first
             self._replays.served(queue, now)
         entry.received_at = event.head.received_at
         delivery = self._delivery(queue, entry, event)
         sink.deliver(delivery if self._tracing is None else self._traced(delivery, self._tracing))
         return True
+
+    def _flush(self) -> None:
+        while self._unflushed:
+            self._unflushed.pop().flush()
 
     def _sink_for(self, size: int) -> Sink | None:
         """The sink that a body of so many bytes goes to now, if any does."""
@@ -507,20 +541,6 @@ class Reader:
     def _record(self) -> None:
         for queue in self._queues:
             queue.record()
-
-    def _look_now(self) -> None:
-        """What results and time have changed is recorded, and followed."""
-        self._look = None
-        if self._replays:
-            self._record()
-            self._wake.set()
-            return
-        live = self._live
-        live.record()
-        if live.due_at is not None:
-            self._wake_when_due()
-        if live.has_work and self._sink_for(0) is not None:
-            self._wake.set()
 
     # Timers
 

@@ -23,7 +23,10 @@ class Sink(Protocol):
         """True if a body of so many bytes may be sent now."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send it, without waiting; the result comes to the reader's `finish`."""
+        """Send it with the next `flush`, or before; the result comes to the reader's `finish`."""
+
+    def flush(self) -> None:
+        """Send what was delivered, without waiting: nothing more is at hand now."""
 
 
 class Sinks:

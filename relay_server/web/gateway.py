@@ -1,11 +1,12 @@
 """The WebSocket that deliveries leave by: the I/O around `ServerSession`, no decisions.
 
     socket ──frames──▶ _read ──▶ session.receive ──▶ readers (settle, extend, hold, let go)
-    reader ──deliver──▶ session.deliver ──▶ _send ──▶ socket, or outbox ──_write──▶ socket
+    reader ──deliver──▶ session.deliver ──▶ _send ──flush──▶ socket, or outbox ──_write──▶ socket
 
-Where the socket takes it, what is said in one turn of the event loop is written as one at its end,
-by a callback: a task and a call of the system for each cost more than the frames. To a client that
-takes batches it goes in few frames, too. Two tasks serve a connection, while the request's own
+Where the socket takes it, what is said at once is written as one, by whoever has no more to say: a
+reader that has lent what may go, or what took a frame of results. A task, a turn of the event loop
+or a call of the system for each cost more than the frames. To a client that takes batches it goes
+in few frames, too. Two tasks serve a connection, while the request's own
 waits for the end. The one that reads takes a frame at a time, and waits for nothing but the store,
 when a client joins. The one that writes has what must wait: pongs and pings, the outbox while the
 socket takes no more, and one chunk of a large body whenever that is empty: no body holds up a
@@ -154,7 +155,8 @@ class Connection:
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
-        self._said: list[bytes] = []  # messages of this turn of the event loop, written as one
+        self._settled = False  # something, and readers are still to follow that
+        self._said: list[bytes] = []  # messages that are written as one, with the next flush
         self._unwritten = 0  # bytes in it
         # Lists, since an empty deque weighs 0.7 KB, and most clients only wait.
         self._outbox: list[bytes] = []  # frames
@@ -206,6 +208,16 @@ class Connection:
         self._send(self._session.deliver(delivery, event))
         if len(delivery.body) > CHUNK_BYTES:
             self._wake.set()
+
+    def flush(self) -> None:
+        """Write what was said: each write is a call of the system."""
+        if not (said := self._said):
+            return
+        self._said, self._unwritten = [], 0
+        if not self._transport.is_closing():
+            if len(said) > 1 and self._session.batches:
+                said = batch(said)
+            self._transport.write(b"".join(map(_framed, said)))
 
     def tick(self, now: float) -> None:
         self._perform(self._session.tick(now))
@@ -267,6 +279,7 @@ class Connection:
                         pass
         except ProtocolError as exc:
             self._protocol_error(str(exc))
+        self._follow_results()
         return None
 
     def _perform(self, effects: Sequence[ServerEffect]) -> None:
@@ -306,7 +319,7 @@ class Connection:
         if not welcome:
             return  # it was sent away meanwhile, and was told so
         self._perform(welcome)
-        self._flush()  # by itself: only then may batches follow
+        self.flush()  # by itself: only then may batches follow
         for _, reader in joined:
             self._context.hub.start(reader, self)
         self._joined_at = self._context.clock.monotonic()
@@ -380,12 +393,19 @@ class Connection:
                 check_name(name)
                 raise InvalidValue(f"{name!r} is what forwards are named: choose another name")
 
+    def _follow_results(self) -> None:
+        """Have readers go on after the results of a frame, and say what followed from these."""
+        if not self._settled:
+            return
+        self._settled = False
+        # The window is shared: of all that may send now, whoever waits longest goes first.
+        for reader in self._readers.values():
+            reader.follow()
+        self.flush()
+
     def _settle(self, result: Result) -> None:
-        if len(self._readers) > 1:
-            # The window is shared: of all that may send now, whoever waits longest goes first.
-            for reader in self._readers.values():
-                reader.wake()
-        verdict = self._lent.pop(result.delivery).finish(self, result.delivery, result.outcome)
+        self._settled = True
+        verdict = self._lent.pop(result.delivery).take(self, result.delivery, result.outcome)
         if verdict is None or verdict.next is Next.DELIVERED or not self._session.verdicts:
             return
         if verdict.next in _FOLLOWS:
@@ -420,7 +440,7 @@ class Connection:
             pass  # the reader meets the same end, and says so
 
     async def _write_queued(self) -> None:
-        self._flush()  # before the outbox, which came later
+        self.flush()  # before the outbox, which came later
         self._sending_since = self._context.clock.monotonic()
         while self._pings:
             await self._socket.pong(self._pings.pop(0))
@@ -437,7 +457,7 @@ class Connection:
         self._sending_since = None
 
     def _send(self, message: ServerMessage) -> None:
-        """Write it soon, or where the socket takes no more leave it to the writer."""
+        """Write it with the next flush, or where the socket is full leave it to the writer."""
         encoded = encode(message)
         unsent = self._transport.get_write_buffer_size() + self._unwritten
         if self._outbox or unsent > MAX_UNSENT_BYTES:
@@ -446,18 +466,8 @@ class Connection:
             self._queued += len(frame)
             self._wake.set()
             return
-        if not self._said:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._said.append(encoded)
         self._unwritten += len(encoded)
-
-    def _flush(self) -> None:
-        """Write what was said in this turn: each write is a call of the system."""
-        said, self._said, self._unwritten = self._said, [], 0
-        if said and not self._transport.is_closing():
-            if len(said) > 1 and self._session.batches:
-                said = batch(said)
-            self._transport.write(b"".join(map(_framed, said)))
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         """A writer that failed must not leave a client waiting for nothing."""

@@ -12,10 +12,13 @@ Script = Callable[[Delivery], Outcome | None]
 
 
 class FakeSink:
-    """Takes up to `window` deliveries at once.
+    """Takes up to `window` deliveries at once, and sends them when it is flushed.
 
     Args:
         script: What the target says to a delivery; None leaves it under way.
+
+    Attributes:
+        flushed: How many went out together, each time that any did.
     """
 
     def __init__(self, script: Script = lambda _: None, window: int = 32) -> None:
@@ -25,6 +28,8 @@ class FakeSink:
         self.got: list[Delivery] = []
         self.under_way: dict[str, Delivery] = {}
         self.most_under_way = 0
+        self.flushed: list[int] = []
+        self._unsent: list[Delivery] = []
 
     @property
     def sequences(self) -> list[int]:
@@ -44,12 +49,20 @@ class FakeSink:
         return len(self.under_way) < self.window
 
     def deliver(self, delivery: Delivery) -> None:
-        self.got.append(delivery)
         self.under_way[delivery.id] = delivery
         self.most_under_way = max(self.most_under_way, len(self.under_way))
-        outcome = self.script(delivery)
-        if outcome is not None:
-            asyncio.get_running_loop().call_soon(self.answer, delivery.id, outcome)
+        self._unsent.append(delivery)
+
+    def flush(self) -> None:
+        if not (sent := self._unsent):
+            return
+        self._unsent = []
+        self.flushed.append(len(sent))
+        for delivery in sent:
+            self.got.append(delivery)
+            outcome = self.script(delivery)
+            if outcome is not None:
+                asyncio.get_running_loop().call_soon(self.answer, delivery.id, outcome)
 
     def answer(self, delivery: str, outcome: Outcome) -> None:
         """The target's answer comes."""

@@ -167,13 +167,16 @@ class Push:
         return self._window.accepts(size)
 
     def deliver(self, delivery: Delivery) -> None:
-        """Post it, without waiting."""
+        """Begin to post it."""
         if delivery.id in self._under_way:
             return  # its lease ran out: one result will do
         self._window.take(delivery.id, len(delivery.body))
         task = self._loop.create_task(self._poster.post(delivery), name=f"post {delivery.id}")
         self._under_way[delivery.id] = task
         task.add_done_callback(functools.partial(self._posted, delivery.id))
+
+    def flush(self) -> None:
+        """Posts do not wait for each other."""
 
     async def try_target(self) -> None:
         """Connect once and post nothing; where it is not there, wait as after a delivery."""

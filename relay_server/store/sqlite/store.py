@@ -95,8 +95,7 @@ class SqliteStore(SqlStore):
         self._reading = reading
         self._reports = reports
         self._write_timer: asyncio.TimerHandle | None = None
-        self._write_at = 0.0  # what waits, by the loop's clock
-        self._ride_at = math.inf  # with the next webhook, by the same
+        self._ride_at = math.inf  # what waits, with the next webhook; by the loop's clock
         self._cache = Cache(*load(reading.database), self.feed)
         self._readings = [reading, reports]
         self._wiped = False
@@ -197,17 +196,14 @@ class SqliteStore(SqlStore):
     def _write_within(self, fits: bool = False) -> None:
         """Write progress soon, or where it did not fit with patience."""
         within_s = RECORD_WITHIN_S if fits or self.space.taking else FULL_RECORD_S
-        self._write_at = self._loop.time() + within_s
-        self._ride_at = self._write_at - (RECORD_WITHIN_S - COLLECT_S)
-        if self._write_timer is None:
-            self._write_timer = self._loop.call_at(self._write_at, self._write_soon)
+        write_at = self._loop.time() + within_s
+        self._ride_at = write_at - (RECORD_WITHIN_S - COLLECT_S)
+        if self._write_timer is not None:  # what that was for has ridden along
+            self._write_timer.cancel()
+        self._write_timer = self._loop.call_at(write_at, self._write_soon)
 
     def _write_soon(self) -> None:
         self._write_timer = None
-        if self._write_at > self._loop.time() and self._pending.waiting:
-            # What this was for has ridden along; what waits now is younger.
-            self._write_timer = self._loop.call_at(self._write_at, self._write_soon)
-            return
         if not self._pending.waiting:
             return
         try:

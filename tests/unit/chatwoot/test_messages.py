@@ -63,6 +63,9 @@ class Bot(FakePeer):
         super().deliver(delivery)
         self.tasks.append(asyncio.create_task(self._take(delivery)))
 
+    def flush(self) -> None:
+        pass
+
     async def _take(self, delivery: Delivery) -> None:
         assert self.world is not None
         assert self.reader is not None

@@ -13,6 +13,7 @@ from relay_protocol.values import Delivery, EventHead, Outcome, Response
 from relay_server.configs import Away, ChannelConfig, Policy
 from relay_server.delivery.backoff import STORE_RETRY_S
 from relay_server.delivery.reader import Reader
+from relay_server.store.feed import EventsStored
 from tests.support.events import BROKEN, DOWN, OK, new_event
 from tests.support.sinks import FakeSink
 from tests.support.stores import append_many
@@ -56,6 +57,32 @@ async def test_two_sinks_share_the_work_and_no_key_is_at_both() -> None:
     assert min(len(fast.got), len(slow.got)) > 20
     assert {d.attempt for d in world.everything} == {1}
     assert await world.backlog() == 0
+
+
+@virtual_time
+async def test_what_goes_out_together_is_flushed_once_before_the_change_is_over() -> None:
+    world, sink, seen = await a_world(3), FakeSink(), list[list[int]]()
+
+    async with world.reader(sink):
+        await until(lambda: sink.sequences == [1, 2, 3])
+        world.store.feed.listen(EventsStored, lambda _: seen.append(sink.sequences))
+        await append_many(world.store, world.channel, 1, key="another")
+
+    assert sink.flushed == [3, 1]
+    assert seen == [[1, 2, 3, 4]]
+
+
+@virtual_time
+async def test_results_that_come_together_are_recorded_together() -> None:
+    world, sink = await a_world(3), FakeSink()
+
+    async with world.reader(sink) as reader:
+        await until(lambda: len(sink.got) == 3)
+        for delivery in sink.got:
+            assert reader.take(sink, delivery.id, OK) is not None
+        assert world.store.recorded == []
+        reader.follow()
+        assert [progress.floor for progress in world.store.recorded] == [3]
 
 
 @virtual_time

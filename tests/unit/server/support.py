@@ -145,6 +145,9 @@ class FakePeer:
     def deliver(self, delivery: Delivery) -> None:
         self.got.append(delivery)
 
+    def flush(self) -> None:
+        pass
+
     def tick(self, now: float) -> None:
         self.ticks.append(now)
 
