@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.test_doing import INCOMING
 from tests.browser.test_pages import send
 from tests.support.browsing import becomes_live
 from tests.support.relay import Relay
@@ -56,3 +57,25 @@ async def test_what_is_one_s_own_comes_first_and_says_so(
         await expect(listed).to_have_count(len(OTHERS) + 1)
         await expect(listed.first).to_contain_text("ana yours")
         await expect(page.locator(".yours")).to_have_count(1)
+
+
+async def test_where_one_chooses_a_subscription_one_s_own_come_first_and_say_so(
+    relay: Relay, page: Page, token: str
+) -> None:
+    """Also one that has another name than its owner, and comes behind the other by its own."""
+    nowhere = ("--to", "localhost:9")
+    await relay.connect(await relay.make_token("aa", "subscribe", "chatwoot"), *nowhere)
+    await relay.connect(token, "--as", "zoe", *nowhere)
+    event = await send(relay, INCOMING)
+    for path, chosen in (
+        ("channels/chatwoot", "#chosen option"),
+        (f"events/{event}", ".replay-to option"),
+        ("conversations/chatwoot/2/318", "[data-goes] option"),
+    ):
+        await page.goto(f"{relay.url}/{path}")
+        await expect(page.locator(chosen)).to_have_text(["zoe · yours", "aa"])
+    await page.locator("[data-goes]").select_option("aa")
+    await page.wait_for_url("**subscription=aa")
+    await page.goto(f"{relay.url}/events/{event}/edit")
+    radios = page.locator("label:has([name=subscription])")
+    await expect(radios).to_have_text(["zoe yours", "aa"])
