@@ -333,6 +333,11 @@ class Hub:
         self.readers.forget(change.subscription)
         self.taken.forget(change.subscription)
 
+    def note_under_way(self, number: SubscriptionNumber, sequence: int) -> None:
+        """Have a delivery's first attempt recorded at once, if it is read here and under way."""
+        if (served := self.readers.get(number)) is not None:
+            served.reader.note_under_way(sequence)
+
     def _skipped(self, change: Skipped) -> None:
         if (served := self.readers.get(change.subscription)) is not None:
             served.reader.skip(change.up_to)

@@ -24,8 +24,9 @@ It notes how far it knows its own deliveries, and is read again from there when 
 lane keeps its last READY delivery until it was read again: that one holds the floor down.
 
 What is recorded. A crash repeats what was under way, so that only its number is at stake: it is
-noted by the look at the clock once a second, if it is under way still. An ordinary delivery, which
-takes a target milliseconds, is over by then, and the floor alone says so.
+noted by the look at the clock once a second, if it is under way still, or when somebody gives it
+up. An ordinary delivery, which takes a target milliseconds, is over by then, and the floor alone
+says so.
 
 Invariants, asserted where they could break: at most one UNDER_WAY of a key, over all orders that
 share their keys; the floor never falls, and all up to it is settled; nothing is marked below it but
@@ -370,10 +371,16 @@ class Order:
         for entry in list(self._under_way.values()):
             if entry.leased_until <= now:
                 self._free(entry)
-            elif not entry.noted:
-                entry.noted = True
-                self._note(entry)
+            else:
+                self.note_under_way(entry.sequence)
         self.look(now)
+
+    def note_under_way(self, sequence: int) -> None:
+        """Have it recorded that a delivery is under way, if it is, and was not yet."""
+        entry = self._under_way.get(sequence)
+        if entry is not None and not entry.noted:
+            entry.noted = True
+            self._note(entry)
 
     def look(self, now: float) -> None:
         """Let retries become due, and end holds."""

@@ -316,6 +316,11 @@ class Reader:
         self.follow()
         self._wake.set()
 
+    def note_under_way(self, sequence: int) -> None:
+        """Somebody asks for what is recorded of a delivery."""
+        self._live.note_under_way(sequence)
+        self._live.record()
+
     def give_up(self, change: GivenUp) -> None:
         """Somebody let deliveries die, so that their conversations go on."""
         for sequence in change.sequences:

@@ -186,6 +186,8 @@ async def give_up_delivery(
         raise InvalidValue(f"{event.head.id} is of {of.name}, not of {found.channel}")
     sequence = event.head.sequence
     reason = f"given up by {who.name}" if who.name else "given up on the server's host"
+    # An attempt that has just begun is not recorded yet.
+    who.parts.hub.note_under_way(found.number, sequence)
     given_up = await who.store.give_up(found.number, [sequence], reason, who.now())
     [states] = await who.store.deliveries(of.number, [sequence])
     own = [one for one in states if one.subscription == name and not one.replay]

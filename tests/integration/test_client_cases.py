@@ -10,7 +10,8 @@ import pytest
 from tests.support.chatwoot import fixture, message, spoken
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import BROKEN, OK, Target, always
+from tests.support.target import BROKEN, OK, Arrival, Target, always
+from tests.support.waiting import until_true
 
 
 class Ana:
@@ -130,3 +131,28 @@ def hostile() -> bytes:
     body["conversation"]["id"] = "1@evil.example/../"
     body["account"]["id"] = "..//evil.example"
     return json.dumps(body).encode()
+
+
+async def test_a_first_attempt_is_given_up_as_soon_as_it_is_under_way(
+    relay: Relay, target: Target, ana: Ana
+) -> None:
+    answering = asyncio.Event()
+
+    async def late(_: Arrival) -> bytes:
+        await answering.wait()
+        return BROKEN
+
+    target.answer = late
+    event = await ana.sends(b"{}")
+    await target.received(1)
+    path = "channels/chatwoot/subscriptions/ana/give-up"
+    line = await relay.control("POST", path, {"event": event})
+    assert line["state"] == "dead"
+    answering.set()
+
+    async def ended() -> bool:
+        return len((await relay.control("GET", f"events/{event}/attempts"))["attempts"]) == 1
+
+    await until_true(ended)
+    [dead] = (await relay.control("GET", "dead"))["dead"]
+    assert (dead["id"], dead["attempts"], len(target.arrivals)) == (event, 1, 1)

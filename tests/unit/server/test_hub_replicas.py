@@ -183,6 +183,27 @@ async def test_what_is_given_up_anywhere_is_passed_by_whoever_reads(replicas: Re
     await until(lambda: peer.sequences == [1, 2])
 
 
+async def test_a_first_attempt_that_is_just_under_way_can_be_given_up(replicas: Replicas) -> None:
+    """Where its reader is: only that knows of it. What waits behind it is still untried."""
+    peer = FakePeer()
+    joined = await replicas.join(replicas.one, peer)
+    number = joined.granted.subscription
+    await replicas.append(2, "k")
+    await until(lambda: peer.got)
+
+    for hub, sequence, given_up in (
+        (replicas.two, 1, 0),
+        (replicas.one, 2, 0),
+        (replicas.one, 1, 1),
+    ):
+        hub.note_under_way(number, sequence)
+        found = await replicas.store.give_up(number, [sequence], "given up by bob", START_MS)
+        assert found == given_up
+
+    joined.reader.finish(peer, peer.got[0].id, Response(503))
+    await until(lambda: peer.sequences == [1, 2])
+
+
 async def test_what_is_given_up_while_somebody_joins_is_heard(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
