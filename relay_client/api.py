@@ -98,7 +98,8 @@ class Api:
         """
         body = msgspec.json.encode({"code": code, "nonce": nonce})
         try:
-            answer = await self._call("POST", "/api/v1/invitations/accept", {}, body)
+            language = {"Accept-Language": spoken()}  # and no token: there is none yet
+            answer = await self._call("POST", "/api/v1/invitations/accept", language, body)
         except RelayProblem as exc:
             if exc.status not in (404, 405):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from relay_protocol.errors import RelayError
+from relay_terminal.words import N_
 
 MAX_RETRY_AFTER_S = 3_600.0  # no `Retry-After` of ours asks for longer
 
@@ -223,12 +224,12 @@ class InvitationRefused(Unauthorized):
 
     def __init__(self, *facts: object) -> None:
         RelayError.__init__(self, *facts)
-        self.reason = str(self)
 
 
 class InvitationUnknown(InvitationRefused, code="invitation_unknown"):
     """No invitation has this secret; whoever guesses learns no more."""
 
+    reason = N_("unknown invitation")
     message = "there is no such invitation: it was withdrawn, ended long ago, or is not whole"
     hint = "Copy all of the line that you were sent, or ask for another."
 
@@ -236,6 +237,7 @@ class InvitationUnknown(InvitationRefused, code="invitation_unknown"):
 class InvitationUsed(InvitationRefused, code="invitation_used", status=410):
     """The invitation was accepted before."""
 
+    reason = N_("used invitation")
     message = "this invitation was used already, at {}: it is good for one client, once"
     hint = "If that was not you, say so to whoever sent it: the token is to be revoked."
 
@@ -243,6 +245,7 @@ class InvitationUsed(InvitationRefused, code="invitation_used", status=410):
 class InvitationExpired(InvitationRefused, code="invitation_expired", status=410):
     """Nobody accepted the invitation in time."""
 
+    reason = N_("late invitation")
     message = "this invitation ended at {}"
     hint = "Ask whoever sent it for another: relay-server invite makes one."
 

@@ -30,10 +30,14 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 def harmless_fields(
     _logger: object, _method: str, fields: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """What others name themselves must not steer the terminal that the log is read on."""
+    """Fields as people read them: what others name themselves must not steer the terminal.
+
+    An empty one says nothing to them.
+    """
     return {
         name: harmless(value, MAX_FIELD_CHARS) if isinstance(value, str) else value
         for name, value in fields.items()
+        if value != ""
     }
 
 

@@ -83,7 +83,7 @@ def _note(request: web.Request, error: Unauthorized) -> None:
 
     def describe() -> Described:
         if isinstance(error, InvitationRefused):
-            cause = Cause(says=error.reason, fix="relay-server invite NAME --channel …")
+            cause = Cause(says=str(error), fix="relay-server invite NAME --channel …")
         else:
             cause = of_bearer(context.store.catalog, context.revoked, shown)
         client = request.headers.get("User-Agent", "")

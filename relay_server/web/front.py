@@ -64,6 +64,7 @@ from relay_server.web.request import (
     Request,
     TargetTooLong,
     answer_head,
+    no_http,
 )
 from relay_server.web.server import (
     HEADER_DEADLINE_S,
@@ -346,7 +347,7 @@ class FrontDoor(asyncio.Protocol):
         except httptools.HttpParserCallbackError as exc:
             request.error = request.error or exc  # one of ours
         except httptools.HttpParserError:
-            request.error = request.error or NotHttp()
+            request.error = request.error or no_http(data)
         if not request.whole:
             # The parser keeps all of a field until its end: one that never ends would grow. So
             # would a head of too many fields, of which no more are counted.

@@ -18,6 +18,7 @@ from relay_server.web.ingest import Incoming
 from relay_server.web.server import MAX_HEADERS, MAX_LINE_BYTES
 
 VERSIONS = ("1.1", "1.0")
+_HANDSHAKE = b"\x16\x03"  # a TLS record's first bytes
 
 
 class TargetTooLong(RelayError, code="target_too_long", status=414):
@@ -36,6 +37,18 @@ class NotHttp(RelayError, code="bad_request", status=400):
     """The bytes are no HTTP/1 request, or one that two readers could read differently."""
 
     message = "this is no HTTP/1 request, or one for two hosts, with an upgrade or a strange coding"
+
+
+class SpokeTls(NotHttp, code="spoke_tls", status=400):
+    """A TLS handshake came where none is spoken: whoever made it never reads this."""
+
+    message = "https:// was spoken to a port that takes http:// alone"
+    hint = "The sender's URL begins with http:// here, or names the proxy that has the certificate."
+
+
+def no_http(data: bytes) -> NotHttp:
+    """Why bytes that a parser cannot read are none of ours."""
+    return SpokeTls() if data.startswith(_HANDSHAKE) else NotHttp()
 
 
 class Request(msgspec.Struct):

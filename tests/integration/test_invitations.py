@@ -12,9 +12,9 @@ from tests.support.senders import request
 from tests.support.target import Target
 
 
-async def login(config: Path, url: str) -> tuple[int, str, str]:
+async def login(config: Path, url: str, language: str = "en") -> tuple[int, str, str]:
     """`relay-client login` with a config directory of its own, and no terminal."""
-    environment = {"RELAY_CLIENT_CONFIG_DIR": str(config)}
+    environment = {"RELAY_CLIENT_CONFIG_DIR": str(config), "LANGUAGE": language}
     done = await asyncio.to_thread(run, [CLIENT, "login", url], environment, "")
     return done.returncode, done.stdout, done.stderr
 
@@ -46,6 +46,8 @@ async def test_one_line_brings_a_client_a_token_of_its_own(
     again, _, errors = await login(tmp_path / "other", url)
     assert (again, "this invitation was used already" in errors) == (4, True)
     assert not (tmp_path / "other" / "login.json").exists()
+    again, _, errors = await login(tmp_path / "other", url, "pt_BR")
+    assert (again, "este convite já foi usado" in errors) == (4, True)
 
 
 async def test_a_client_that_could_not_keep_its_login_asks_again(
@@ -64,6 +66,9 @@ async def test_a_client_that_could_not_keep_its_login_asks_again(
 async def test_what_is_wrong_with_an_invitation_is_said(relay: Relay, tmp_path: Path) -> None:
     status, _, errors = await login(tmp_path, f"{relay.url}/i/{'0' * 32}")
     assert (status, "there is no such invitation" in errors) == (4, True)
+    [group] = (await relay.control("GET", "refused"))["groups"]
+    assert group["reason"] == "unknown invitation"
+    assert "it was withdrawn" in group["says"]
 
     url = await invited(relay)
     status, said, _ = await asyncio.to_thread(relay.command, "invite", "revoke", "eva")

@@ -125,6 +125,15 @@ def test_names_of_others_do_not_steer_the_terminal(capfd: pytest.CaptureFixture[
     assert not any(char in err for char in "\x1b\x07\x9b\u202e")
 
 
+def test_an_empty_field_is_not_shown_to_people(capfd: pytest.CaptureFixture[str]) -> None:
+    log.set_up("console", "info")
+    structlog.get_logger().info("webhook refused", channel="", times=0, fix="")
+    err = capfd.readouterr().err
+    assert "times=0" in err
+    assert "channel" not in err
+    assert "fix" not in err
+
+
 def test_a_field_without_end_is_cut_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     log.set_up("console", "info")
     structlog.get_logger().info("client joined", host="h" * (2 * log.MAX_FIELD_CHARS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import ssl
 import tracemalloc
 from itertools import count
 from typing import Any
@@ -39,6 +40,22 @@ BODY = b'{"event": "message_created", "id": 7}'
 
 async def groups(asking: Asking, query: str = "") -> list[Json]:
     return list((await asking.ok("GET", f"refused{query}"))["groups"])
+
+
+async def test_https_at_a_port_without_it_is_named(served: Served, admin: Asking) -> None:
+    """Whoever spoke it reads no answer: the relay's operator is told."""
+    hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(*hello, server_hostname="relay.example.com").do_handshake()
+
+    assert (await served.send(hello[1].read())).status == 400
+    assert (await served.send(b"\x16\x02" + bytes(99))).status == 400
+
+    found = {group["reason"]: group for group in await groups(admin)}
+    assert found.keys() == {"spoke_tls", "bad_request"}
+    assert "https:// was spoken" in found["spoke_tls"]["says"]
+    assert "http://" in found["spoke_tls"]["fix"]
 
 
 @pytest.mark.parametrize(
