@@ -44,7 +44,7 @@ def show_init(result: Json) -> None:
     if result["needs_restart"]:
         text = _("Restart the server, which hands out its former URL until then: {url}")
         lines(text.format(url=result["served_url"]), "")
-    if _is_in_clear(result["url"]):
+    if result["in_clear"]:
         text = _("Warning: {url} is without TLS: anyone on the way can read tokens and webhooks.")
         lines(text.format(url=result["url"]), "")
     _show_sender(result)
@@ -53,7 +53,8 @@ def show_init(result: Json) -> None:
         lines(_("Tokens are shown this once: only a digest of them is kept."))
 
 
-def _is_in_clear(url: str) -> bool:
+def is_in_clear(url: str) -> bool:
+    """Whether what goes to a URL can be read on its way."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
 
@@ -341,6 +342,7 @@ def _welcome(settings: ServerSettings, made: Json) -> Json:
     return {
         "data_dir": str(settings.data_dir),
         "url": url,
+        "in_clear": is_in_clear(url),
         "has_public_url": bool(settings.public_url),
         "needs_restart": made["running"] and made["served_url"] != url,
         "channel": settings.default_channel,

@@ -210,6 +210,7 @@ STATUS: Json = {
 INIT: Json = {
     "data_dir": "/data",
     "url": "https://relay.example.com",
+    "in_clear": False,
     "has_public_url": True,
     "channel": "chatwoot",
     "running": False,

@@ -172,7 +172,8 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     ],
 )
 def test_init_warns_of_a_public_url_without_tls(shown: Shown, url: str, *, warned: bool) -> None:
-    text = shown(host.show_init, INIT | {"url": url})
+    in_clear = host.is_in_clear(url)
+    text = shown(host.show_init, INIT | {"url": url, "in_clear": in_clear})
     assert (f"Warning: {url} is without TLS" in " ".join(text.split())) is warned
 
 
