@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
 import errno
 import functools
@@ -11,7 +12,7 @@ import os
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,10 @@ UPKEEP_LOOK_S = 1.0  # how often it is looked whether one is
 # The thread that writes leaves the interpreter for each statement, and waits this long to come
 # back while the event loop is busy. Python's 5 ms would be most of an answer's time.
 SWITCH_INTERVAL_S = 0.0001
+# mallopt(3): from so many bytes on, each block is the system's own, and goes back once it is free.
+M_MMAP_THRESHOLD, LARGE_BYTES = -3, 262_144
+# So much that is free at the heap's end is kept, which is used again at once.
+M_TRIM_THRESHOLD, SPARE_BYTES = -1, 4_194_304
 
 
 @asynccontextmanager
@@ -150,6 +155,18 @@ def _open_files() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 30
 
 
+def give_large_memory_back() -> None:
+    """Have the C library give back what large bodies lay in, once they are gone.
+
+    With the first one that is freed glibc would take the next ones from its heap, which shrinks
+    only as far as nothing lies above them: it would keep the most that was ever open at once.
+    """
+    with suppress(AttributeError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
+        set_option(M_TRIM_THRESHOLD, SPARE_BYTES)
+
+
 async def serve(settings: ServerSettings, sources: Sources) -> int:
     """Run the server until a signal ends it.
 
@@ -157,6 +174,7 @@ async def serve(settings: ServerSettings, sources: Sources) -> int:
         The exit status: 1 when the store or another part of the server failed.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    give_large_memory_back()
     settings, ending = fitted(settings), Ending()
     try:
         await _serve_until(ending, settings, sources)
