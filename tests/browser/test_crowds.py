@@ -16,7 +16,7 @@ from tests.browser.test_live import open_list, send
 from tests.support.browsing import Seen, becomes_live, becomes_true, event_ids
 from tests.support.events import new_event
 from tests.support.relay import Relay
-from tests.support.target import OK, Arrival, Target
+from tests.support.target import Target, gated
 
 MANY, AT_ONCE = 5_000, 500
 FEW = 8  # that a client has under way at once
@@ -76,13 +76,7 @@ async def test_a_list_that_follows_makes_its_rows_and_nothing_else(
     relay: Relay, page: Page, target: Target, token: str
 ) -> None:
     """What becomes of their deliveries changes what there is."""
-    may_answer = asyncio.Event()
-
-    async def answer(_: Arrival) -> bytes:
-        await may_answer.wait()
-        return OK
-
-    target.answer = answer
+    may_answer = gated(target)
     await relay.connect(token, "--to", target.address)
     first = await send(relay, 0)
     await open_list(relay, page)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.chatwoot import fixture, message, spoken
 from tests.support.relay import Relay
 from tests.support.senders import request
-from tests.support.target import BROKEN, OK, Arrival, Target, always
+from tests.support.target import BROKEN, OK, Target, always, gated
 from tests.support.waiting import until_true
 
 
@@ -136,13 +136,7 @@ def hostile() -> bytes:
 async def test_a_first_attempt_is_given_up_as_soon_as_it_is_under_way(
     relay: Relay, target: Target, ana: Ana
 ) -> None:
-    answering = asyncio.Event()
-
-    async def late(_: Arrival) -> bytes:
-        await answering.wait()
-        return BROKEN
-
-    target.answer = late
+    answering = gated(target, BROKEN)
     event = await ana.sends(b"{}")
     await target.received(1)
     path = "channels/chatwoot/subscriptions/ana/give-up"

@@ -13,7 +13,7 @@ import pytest
 from tests.support.disks import MIB, SmallDisk, small_disk
 from tests.support.relay import Relay, open_relay
 from tests.support.senders import Answer, request
-from tests.support.target import OK, Arrival, Target
+from tests.support.target import Target, gated
 from tests.support.waiting import until, until_true
 
 FULL_WITHIN_S = 0.1
@@ -58,23 +58,11 @@ def check_refusal(answer: Answer) -> None:
     assert answer.json["error"]["code"] == "store_full"
 
 
-def closed(target: Target) -> asyncio.Event:
-    """Have a target answer nothing until the event is set."""
-    gate = asyncio.Event()
-
-    async def when_open(_: Arrival) -> bytes:
-        await gate.wait()
-        return OK
-
-    target.answer = when_open
-    return gate
-
-
 @pytest.mark.slow
 async def test_a_full_disk_loses_nothing_and_comes_back_by_itself(
     relay: Relay, disk: SmallDisk, target: Target
 ) -> None:
-    gate = closed(target)
+    gate = gated(target)
     token = await relay.make_token("ana", "subscribe")
     client = await relay.connect(token, "--to", target.address)
     disk.fill(but=16 * MIB)
@@ -115,7 +103,7 @@ async def test_where_nothing_can_be_written_at_all_deliveries_go_on(
     relay: Relay, disk: SmallDisk, target: Target
 ) -> None:
     """Others have taken the reserve's place before progress could be written there."""
-    gate = closed(target)
+    gate = gated(target)
     token = await relay.make_token("ana", "subscribe")
     await relay.connect(token, "--to", target.address)
     disk.fill(but=16 * MIB)

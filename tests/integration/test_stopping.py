@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
 import os
@@ -18,7 +17,7 @@ from tests.support.chatwoot import message, spoken
 from tests.support.processes import Running, ending
 from tests.support.relay import Relay, running
 from tests.support.senders import connection, load, request
-from tests.support.target import OK, Arrival, Target
+from tests.support.target import Target, gated
 from tests.support.waiting import Stopwatch, until
 
 SIGNALLED_AT_EXIT = """
@@ -100,18 +99,6 @@ async def test_a_restart_under_load_cuts_nobody_off(relay: Relay, target: Target
 
     for conversation, numbers in spoken(target.arrivals).items():
         assert numbers == sorted(set(numbers)), conversation
-
-
-def gated(target: Target) -> asyncio.Event:
-    """Have a target answer nothing until the event is set."""
-    goes_on = asyncio.Event()
-
-    async def answer(_: Arrival) -> bytes:
-        await goes_on.wait()
-        return OK
-
-    target.answer = answer
-    return goes_on
 
 
 async def test_what_the_target_has_at_a_stop_is_finished_and_comes_once(

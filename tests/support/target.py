@@ -64,6 +64,18 @@ def always(raw: bytes) -> Answering:
     return answer
 
 
+def gated(target: Target, raw: bytes = OK) -> asyncio.Event:
+    """Have a target answer nothing until the event is set."""
+    gate = asyncio.Event()
+
+    async def answer(_: Arrival) -> bytes:
+        await gate.wait()
+        return raw
+
+    target.answer = answer
+    return gate
+
+
 class Target:
     """Listens on a port of its own, and answers as it is told to.
 
