@@ -13,7 +13,7 @@ from pathlib import Path
 from relay_client import __version__
 from relay_client.errors import UsageError
 from relay_client.proxies import proxy_for
-from relay_http.addresses import is_loopback_host
+from relay_http.addresses import is_in_clear, is_loopback_host
 from relay_http.tls import make_context, trust
 from relay_terminal.words import _
 
@@ -63,7 +63,7 @@ class Relay:
     @property
     def sends_token_in_clear(self) -> bool:
         """True if somebody on the way can read the token."""
-        return self.url.startswith("http:") and not self.is_loopback
+        return is_in_clear(self.url)
 
     @functools.cached_property
     def tls(self) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
@@ -59,3 +60,9 @@ def is_loopback(address: str) -> bool:
 def is_loopback_host(host: str) -> bool:
     """True for a name or address of this machine alone."""
     return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
+
+
+def is_in_clear(url: str) -> bool:
+    """True if somebody on the way can read what goes to a URL."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
-from relay_http.addresses import is_loopback_host
+from relay_http.addresses import is_in_clear
 from relay_http.tls import trusting_nobody
 from relay_server.cli.command import Work, ask, command, load_settings
 from relay_server.cli.growing import NOTHING_HALF_DONE, growing
@@ -51,12 +50,6 @@ def show_init(result: Json) -> None:
     _show_client(result)
     if result["send_token"] or result["subscribe_token"]:
         lines(_("Tokens are shown this once: only a digest of them is kept."))
-
-
-def is_in_clear(url: str) -> bool:
-    """Whether what goes to a URL can be read on its way."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
 
 
 def _show_sender(result: Json) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from relay_http.addresses import is_in_clear
 from relay_server import health
 from relay_server.auth import digest
 from relay_server.cli import host, status
@@ -172,7 +173,7 @@ def test_what_to_do_next_after_init(shown: Shown) -> None:
     ],
 )
 def test_init_warns_of_a_public_url_without_tls(shown: Shown, url: str, *, warned: bool) -> None:
-    in_clear = host.is_in_clear(url)
+    in_clear = is_in_clear(url)
     text = shown(host.show_init, INIT | {"url": url, "in_clear": in_clear})
     assert (f"Warning: {url} is without TLS" in " ".join(text.split())) is warned
 
