@@ -155,7 +155,6 @@ class Connection:
         self._session = ServerSession(context.clock.monotonic())
         self._readers: dict[int, Reader] = {}  # the one that was served last is the last
         self._lent: dict[str, Reader] = {}  # by whom, of each delivery under way
-        self._settled = False  # something, and readers are still to follow that
         self._said: list[bytes] = []  # messages that are written as one, with the next flush
         self._unwritten = 0  # bytes in it
         # Lists, since an empty deque weighs 0.7 KB, and most clients only wait.
@@ -262,10 +261,12 @@ class Connection:
 
     def _receive(self, frame: bytes, now: float) -> Hello | None:
         """Carry out what a frame says, but for a hello: that has to wait for the store."""
+        settled = False
         try:
             for message in unpack_client(frame, batches=self._session.batches):
                 match self._session.receive(message, now):
                     case Result() as result:
+                        settled = True
                         self._settle(result)
                     case Working(deliveries):
                         self._extend(deliveries)
@@ -279,7 +280,8 @@ class Connection:
                         pass
         except ProtocolError as exc:
             self._protocol_error(str(exc))
-        self._follow_results()
+        if settled:
+            self._follow_results()
         return None
 
     def _perform(self, effects: Sequence[ServerEffect]) -> None:
@@ -395,16 +397,12 @@ class Connection:
 
     def _follow_results(self) -> None:
         """Have readers go on after the results of a frame, and say what followed from these."""
-        if not self._settled:
-            return
-        self._settled = False
         # The window is shared: of all that may send now, whoever waits longest goes first.
         for reader in self._readers.values():
             reader.follow()
         self.flush()
 
     def _settle(self, result: Result) -> None:
-        self._settled = True
         verdict = self._lent.pop(result.delivery).take(self, result.delivery, result.outcome)
         if verdict is None or verdict.next is Next.DELIVERED or not self._session.verdicts:
             return
