@@ -162,8 +162,9 @@ async def test_a_reply_answers_each_conversation_by_itself(reply: str, tmp_path:
 
         model.think_s = 30.0  # the next one's first try is given up
         await chatwoot.customer_says(31, "And I?")
+        await until(lambda: len(model.asked) == 3, START_S)
+        model.think_s = 0.0  # before the second comes, which it does at once
         await until(lambda: model.hung_up == 1, START_S)
-        model.think_s = 0.0
         await until(lambda: len(chatwoot.answers(31)) == 2, START_S)
         if reply in HANDS_OVER:
             await chatwoot.customer_says(318, WISH)
